@@ -1,0 +1,73 @@
+"""May they? The one place that decides, called for every route by the service that acts."""
+
+from typing import Final
+
+from entrepot.errors import Denied, NotFound, Unauthenticated
+from entrepot.model import Action, Area, AreaKind, Kind, Principal, Resource, Role
+
+NEEDS: Final = {
+    Action.LIST: Role.READER,
+    Action.GET: Role.READER,
+    Action.CREATE: Role.WRITER,
+    Action.OVERWRITE: Role.MAINTAINER,
+    Action.DELETE: Role.MAINTAINER,
+    Action.MEMBERS: Role.OWNER,
+    Action.QUOTA: Role.OWNER,
+    Action.KEYS: Role.OWNER,
+}
+"""The least role in a project that may do it. What is not here takes no role: see `may`."""
+
+_PUBLIC: Final = frozenset({Action.LIST, Action.GET})
+
+
+def authorize(principal: Principal, action: Action, resource: Resource) -> None:
+    """Nothing, if the principal may.
+
+    Raises: Unauthenticated for a stranger; Denied if it may know of the resource; else NotFound, as for nonsense.
+    """
+    if may(principal, action, resource):
+        return
+    if principal.kind is Kind.ANONYMOUS:
+        raise Unauthenticated("log in first", advice="send a token")
+    if resource.area or principal.grant or principal.job or may(principal, Action.GET, resource):
+        raise Denied(f"you may not {action.value} here", advice="ask an owner of the project")
+    raise NotFound("no such name")
+
+
+def may(principal: Principal, action: Action, resource: Resource) -> bool:
+    """Whether the principal may do that there."""
+    if principal.grant:
+        grant = principal.grant
+        return action in grant.actions and (resource.bucket, resource.key) == (grant.bucket, grant.key)
+    if action in _PUBLIC and resource.public:
+        return True
+    if resource.area and principal.kind is Kind.USER and not principal.admin:
+        return owns(principal, resource.area)
+    needed = NEEDS.get(action)
+    return needed is not None and principal.roles.get(resource.project_id, 0) >= needed
+
+
+def owns(principal: Principal, area: Area) -> bool:
+    """Whether that part of a shared bucket is the principal's own, one of its groups', or its job's."""
+    match area.kind:
+        case AreaKind.USER:
+            return principal.name == area.name
+        case AreaKind.GROUP:
+            return any(area.name == group or area.name.startswith(group + "/") for group in principal.groups)
+        case AreaKind.JOB:
+            return principal.job == area.name
+
+
+def require_admin(principal: Principal) -> None:
+    """Nothing, if the principal administers the whole server. Raises: Unauthenticated; Denied."""
+    if principal.admin and not principal.grant and not principal.job:
+        return
+    if principal.kind is Kind.ANONYMOUS:
+        raise Unauthenticated("log in first", advice="send an admin token")
+    raise Denied("only a system admin may do this")
+
+
+def require_known(principal: Principal) -> None:
+    """Nothing, if somebody proved who they are. Raises: Unauthenticated."""
+    if principal.kind is Kind.ANONYMOUS:
+        raise Unauthenticated("log in first", advice="send a token")

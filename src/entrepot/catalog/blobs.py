@@ -1,0 +1,244 @@
+"""Which bytes are here, why they live, and when they may go.
+
+Two steps take bytes away: mark (a free blob becomes `deleting`, and counts as absent), and after a grace remove.
+Told "it is here" takes a lease; accepting a name writes its reference in the same commit.
+"""
+
+from typing import Final
+
+from sqlalchemy import bindparam, delete, exists, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from entrepot.catalog.database import LostRace, Query, Row, Transaction
+from entrepot.catalog.schema import blob, inline_blob, lease, reference
+from entrepot.model import Algorithm, Blob, Digest, Instant, Stamp
+
+_PRESENT: Final = text("blob.state = 'present'")
+_COLUMNS: Final = (
+    blob.c.digest, blob.c.size, blob.c.key, blob.c.md5, blob.c.sha1, blob.c.sha512,
+    blob.c.verified_at, blob.c.stamp, inline_blob.c.bytes,
+)  # fmt: skip
+_WITH_BYTES: Final = blob.outerjoin(inline_blob, inline_blob.c.key == blob.c.key)
+_FIND: Final = Query(select(*_COLUMNS).select_from(_WITH_BYTES).where(blob.c.digest == bindparam("digest"), _PRESENT))
+_HOLD: Final = Query(
+    select(blob.c.key).where(blob.c.digest == bindparam("digest"), _PRESENT).with_for_update(read=True)
+)
+_ADD: Final = Query(
+    insert(blob)
+    .values({c.name: bindparam(c.name) for c in blob.c if c.name != "marked_at"})
+    .on_conflict_do_nothing(index_elements=["digest"], index_where=text("state = 'present'"))
+)
+_ADD_BYTES: Final = Query(insert(inline_blob).values(key=bindparam("key"), bytes=bindparam("bytes")))
+_REFER: Final = Query(
+    insert(reference)
+    .values({c.name: bindparam(c.name) for c in reference.c})
+    .on_conflict_do_nothing(index_elements=["kind", "owner_id", "digest"])
+)
+_LET_GO: Final = Query(
+    delete(reference).where(reference.c.kind == bindparam("kind"), reference.c.owner_id == bindparam("owner_id"))
+)
+_LEASE: Final = Query(
+    insert(lease)
+    .values(digest=bindparam("digest"), holder=bindparam("holder"), until=bindparam("until"))
+    .on_conflict_do_update(index_elements=["digest", "holder"], set_={"until": bindparam("until")})
+)
+_LEASED: Final = Query(
+    select(lease.c.until).where(lease.c.digest == bindparam("digest"), lease.c.holder == bindparam("holder"))
+)
+_REFERRED: Final = Query(select(reference.c.project_id).where(reference.c.digest == bindparam("digest")).distinct())
+_EDGES: Final = Query(
+    select(blob.c.digest)
+    .where(blob.c.edges == bindparam("edges"), blob.c.size == bindparam("size"), _PRESENT)
+    .limit(16)
+)
+_FREE: Final = ~exists().where(reference.c.digest == blob.c.digest) & ~exists().where(
+    lease.c.digest == blob.c.digest, lease.c.until > bindparam("now")
+)
+_FREE_KEYS: Final = Query(
+    select(blob.c.key)
+    .where(_PRESENT, _FREE)
+    .order_by(blob.c.digest)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+_MARK: Final = Query(
+    update(blob)
+    .values(state=text("'deleting'"), marked_at=bindparam("now"))
+    .where(blob.c.key == bindparam("wanted"), _PRESENT, _FREE)
+)
+_MARKED: Final = Query(
+    select(blob.c.key, inline_blob.c.key)
+    .select_from(_WITH_BYTES)
+    .where(text("blob.state = 'deleting'"), blob.c.marked_at <= bindparam("before"))
+    .limit(bindparam("limit"))
+)
+_FORGET: Final = Query(delete(blob).where(blob.c.key == bindparam("key"), text("blob.state <> 'present'")))
+_FORGET_BYTES: Final = Query(delete(inline_blob).where(inline_blob.c.key == bindparam("key")))
+_QUARANTINE: Final = Query(
+    update(blob)
+    .values(state=text("'quarantined'"), marked_at=bindparam("now"))
+    .where(blob.c.key == bindparam("wanted"))
+)
+_QUARANTINED: Final = Query(
+    select(blob.c.key).where(text("blob.state = 'quarantined'"), blob.c.marked_at <= bindparam("before")).limit(1000)
+)
+_VERIFIED: Final = Query(
+    update(blob)
+    .values(verified_at=bindparam("now"), stamp=bindparam("seen"))
+    .where(blob.c.key == bindparam("wanted"), _PRESENT)
+)
+_KEYS: Final = Query(select(blob.c.key).where(blob.c.key == bindparam("key")))
+_OLDEST: Final = Query(
+    select(*_COLUMNS)
+    .select_from(_WITH_BYTES)
+    .where(_PRESENT, blob.c.digest > bindparam("after"))
+    .order_by(blob.c.digest)
+    .limit(bindparam("limit"))
+)
+_TOTALS: Final = Query(
+    select(func.count(), func.coalesce(func.sum(blob.c.size), 0)).where(text("blob.state = 'present'"))
+)
+_EXPIRED_LEASES: Final = Query(delete(lease).where(lease.c.until <= bindparam("now")))
+
+
+def blob_of(row: Row) -> Blob:
+    """The blob a row of `_COLUMNS` describes."""
+    digest, size, key, md5, sha1, sha512, verified_at, stamp, inline = row
+    known = ((Algorithm.MD5, md5), (Algorithm.SHA1, sha1), (Algorithm.SHA512, sha512))
+    checksums = {algorithm: value for algorithm, value in known if value}
+    return Blob(Digest(digest), size, key, checksums, verified_at, stamp_of(stamp), inline)
+
+
+def stamp_of(text_: str | None) -> Stamp | None:
+    """The stamp kept as `size mtime_ns inode`."""
+    return Stamp(*map(int, text_.split())) if text_ else None
+
+
+def stamp_text(stamp: Stamp | None) -> str | None:
+    """A stamp as its column holds it."""
+    return f"{stamp.size} {stamp.mtime_ns} {stamp.inode}" if stamp else None
+
+
+def find(tx: Transaction, digest: Digest) -> Blob | None:
+    """The present blob with that digest."""
+    row = tx.row(_FIND, digest=digest.hex)
+    return blob_of(row) if row else None
+
+
+def keep(tx: Transaction, received: Blob, edges: str | None, now: Instant) -> str:
+    """The key under which these bytes are now kept: ours, or that of an equal blob that was here first.
+
+    The row stays locked against the collector until this transaction ends.
+    """
+    digest = received.digest.hex
+    added = tx.run(
+        _ADD, key=received.key, digest=digest, size=received.size, state="present", created_at=now,
+        verified_at=received.verified_at, stamp=stamp_text(received.stamp), edges=edges,
+        md5=received.checksums.get(Algorithm.MD5), sha1=received.checksums.get(Algorithm.SHA1),
+        sha512=received.checksums.get(Algorithm.SHA512),
+    )  # fmt: skip
+    if added:
+        if received.inline is not None:
+            tx.run(_ADD_BYTES, key=received.key, bytes=received.inline)
+        return received.key
+    return hold(tx, received.digest)
+
+
+def hold(tx: Transaction, digest: Digest) -> str:
+    """The key of a present blob, safe from the collector until this transaction ends.
+
+    Raises: LostRace if it just went.
+    """
+    row = tx.row(_HOLD, digest=digest.hex)
+    if row is None:
+        raise LostRace
+    key: str = row[0]
+    return key
+
+
+def refer(tx: Transaction, kind: str, owner_id: int, digest: Digest, project_id: int) -> None:
+    """Bytes of `digest` live as long as this owner does."""
+    tx.run(_REFER, kind=kind, owner_id=owner_id, digest=digest.hex, project_id=project_id)
+
+
+def let_go(tx: Transaction, kind: str, owner_id: int) -> None:
+    """This owner needs its bytes no more."""
+    tx.run(_LET_GO, kind=kind, owner_id=owner_id)
+
+
+def referring_projects(tx: Transaction, digest: Digest) -> set[int]:
+    """Projects with a name, live or in the trash, for these bytes."""
+    return {row[0] for row in tx.rows(_REFERRED, digest=digest.hex)}
+
+
+def take_lease(tx: Transaction, digest: Digest, holder: str, until: Instant) -> None:
+    """Keep these bytes until then for someone who was told they are here."""
+    tx.run(_LEASE, digest=digest.hex, holder=holder, until=until)
+
+
+def leased_until(tx: Transaction, digest: Digest, holder: str) -> Instant:
+    """When that lease ends; 0 if there is none."""
+    row = tx.row(_LEASED, digest=digest.hex, holder=holder)
+    return row[0] if row else 0.0
+
+
+def with_edges(tx: Transaction, edges: str, size: int) -> list[Digest]:
+    """Blobs of that size whose first and last MiB hash to `edges`."""
+    return [Digest(row[0]) for row in tx.rows(_EDGES, edges=edges, size=size)]
+
+
+def mark_free(tx: Transaction, now: Instant, limit: int) -> list[str]:
+    """Mark up to `limit` blobs nobody refers to or leases as deleting; their keys.
+
+    Two statements on purpose: the second starts after the lock, so it sees what was committed meanwhile.
+    """
+    keys = [row[0] for row in tx.rows(_FREE_KEYS, now=now, limit=limit)]
+    return [key for key in keys if tx.run(_MARK, wanted=key, now=now)]
+
+
+def marked_before(tx: Transaction, before: Instant, limit: int) -> list[tuple[str, bool]]:
+    """Keys marked at or before that time, and whether their bytes lie in the catalog."""
+    return [(key, inline is not None) for key, inline in tx.rows(_MARKED, before=before, limit=limit)]
+
+
+def forget(tx: Transaction, key: str) -> None:
+    """Drop the row of a blob whose file is gone."""
+    tx.run(_FORGET, key=key)
+    tx.run(_FORGET_BYTES, key=key)
+
+
+def quarantine(tx: Transaction, key: str, now: Instant) -> None:
+    """These bytes are wrong: absent from now on, repaired by the next push of the same digest."""
+    tx.run(_QUARANTINE, wanted=key, now=now)
+
+
+def quarantined_before(tx: Transaction, before: Instant) -> list[str]:
+    """Keys quarantined at or before that time."""
+    return [row[0] for row in tx.rows(_QUARANTINED, before=before)]
+
+
+def verified(tx: Transaction, key: str, stamp: Stamp | None, now: Instant) -> None:
+    """Its bytes were read whole and hashed right."""
+    tx.run(_VERIFIED, wanted=key, now=now, seen=stamp_text(stamp))
+
+
+def known_key(tx: Transaction, key: str) -> bool:
+    """Whether any row, of whatever state, holds this key."""
+    return tx.row(_KEYS, key=key) is not None
+
+
+def after(tx: Transaction, digest_hex: str, limit: int) -> list[Blob]:
+    """Present blobs in order of digest, from the one after `digest_hex`: the scrubber's walk."""
+    return [blob_of(row) for row in tx.rows(_OLDEST, after=digest_hex, limit=limit)]
+
+
+def totals(tx: Transaction) -> tuple[int, int]:
+    """Number and bytes of present blobs."""
+    row = tx.row(_TOTALS)
+    assert row
+    return int(row[0]), int(row[1])
+
+
+def drop_expired_leases(tx: Transaction, now: Instant) -> int:
+    """Leases that ended; how many."""
+    return tx.run(_EXPIRED_LEASES, now=now)

@@ -1,0 +1,18 @@
+"""Numbers and texts that name rows."""
+
+import secrets
+
+from entrepot.model import Instant
+
+
+def row_id(now: Instant) -> int:
+    """A positive 63-bit number that grows with time to the millisecond; two of one millisecond differ by chance.
+
+    A collision breaks a key, and the catalog runs the job again.
+    """
+    return (int(now * 1000) << 21 | secrets.randbits(21)) & (2**63 - 1)
+
+
+def text_id() -> str:
+    """128 random bits as 32 hex digits: names an upload, and is the right to it."""
+    return secrets.token_hex(16)

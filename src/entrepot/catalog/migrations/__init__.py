@@ -1,0 +1,1 @@
+"""Migrations: one file a step, run at every start, forwards only."""

@@ -1,0 +1,259 @@
+"""The first schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+
+    op.create_table(
+        "area",
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("segment", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.PrimaryKeyConstraint("kind", "name", name=op.f("area_pkey")),
+        sa.UniqueConstraint("segment", name=op.f("area_segment_key")),
+    )
+    op.create_table(
+        "audit",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.Column("principal", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("project_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("digest", sa.Text(), nullable=True),
+        sa.Column("protocol", sa.Text(), nullable=False),
+        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("audit_pkey")),
+    )
+    op.create_index(op.f("audit_at"), "audit", ["at"], unique=False)
+    op.create_table(
+        "blob",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("marked_at", sa.Double(), nullable=True),
+        sa.Column("verified_at", sa.Double(), nullable=False),
+        sa.Column("stamp", sa.Text(), nullable=True),
+        sa.Column("edges", sa.Text(), nullable=True),
+        sa.Column("md5", sa.Text(), nullable=True),
+        sa.Column("sha1", sa.Text(), nullable=True),
+        sa.Column("sha512", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("key", name=op.f("blob_pkey")),
+    )
+    op.create_index("blob_edges", "blob", ["edges", "size"], unique=False)
+    op.create_index(
+        "blob_present",
+        "blob",
+        ["digest"],
+        unique=True,
+        sqlite_where=sa.text("state = 'present'"),
+        postgresql_where=sa.text("state = 'present'"),
+    )
+    op.create_index("blob_state", "blob", ["state", "marked_at"], unique=False)
+    op.create_table(
+        "dark_file",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("dark_file_pkey")),
+    )
+    op.create_table(
+        "inline_blob",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("bytes", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("inline_blob_pkey")),
+    )
+    op.create_table(
+        "job",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=True),
+        sa.Column("until", sa.Double(), nullable=False),
+        sa.Column("next_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("job_pkey")),
+    )
+    op.create_table(
+        "lease",
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("until", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", "holder", name=op.f("lease_pkey")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(op.f("lease_until"), "lease", ["until"], unique=False)
+    op.create_table(
+        "project",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("quota", sa.BigInteger(), nullable=False),
+        sa.Column("used", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("reserved", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("objects", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("project_pkey")),
+        sa.UniqueConstraint("name", name=op.f("project_name_key")),
+    )
+    op.create_table(
+        "reference",
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("owner_id", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("project_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.PrimaryKeyConstraint("kind", "owner_id", "digest", name=op.f("reference_pkey")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("reference_digest", "reference", ["digest", "project_id"], unique=False)
+    op.create_table(
+        "setting",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("setting_pkey")),
+    )
+    op.create_table(
+        "bucket",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("project_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("public", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("areas", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("bucket_project_id_fkey")),
+        sa.PrimaryKeyConstraint("id", name=op.f("bucket_pkey")),
+        sa.UniqueConstraint("project_id", "name", name=op.f("bucket_project_id_name_key")),
+    )
+    op.create_table(
+        "principal",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("secret_hash", sa.Text(), nullable=True),
+        sa.Column("issuer", sa.Text(), nullable=True),
+        sa.Column("subject", sa.Text(), nullable=True),
+        sa.Column("project_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("admin", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("disabled", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("valid_after", sa.Double(), server_default="0", nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("principal_project_id_fkey")),
+        sa.PrimaryKeyConstraint("id", name=op.f("principal_pkey")),
+        sa.UniqueConstraint("issuer", "subject", name=op.f("principal_issuer_subject_key")),
+        sa.UniqueConstraint("name", name=op.f("principal_name_key")),
+    )
+    op.create_table(
+        "upload",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("project_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("principal_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("bucket_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=True),
+        sa.Column("size", sa.BigInteger(), nullable=True),
+        sa.Column("reserved", sa.BigInteger(), nullable=False),
+        sa.Column("facts", sa.Text(), nullable=False),
+        sa.Column("front", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("hash_state", sa.LargeBinary(), nullable=True),
+        sa.Column("result", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("expires_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("upload_project_id_fkey")),
+        sa.PrimaryKeyConstraint("id", name=op.f("upload_pkey")),
+    )
+    op.create_index(op.f("upload_expires_at"), "upload", ["expires_at"], unique=False)
+    op.create_table(
+        "access_key",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("principal_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("project_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("hidden", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["principal_id"], ["principal.id"], name=op.f("access_key_principal_id_fkey"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["project_id"], ["project.id"], name=op.f("access_key_project_id_fkey"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("access_key_pkey")),
+    )
+    op.create_index(op.f("access_key_principal_id"), "access_key", ["principal_id"], unique=False)
+    op.create_table(
+        "object",
+        sa.Column("bucket_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("etag", sa.Text(), nullable=False),
+        sa.Column("content_type", sa.Text(), nullable=False),
+        sa.Column("metadata", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("expires_at", sa.Double(), nullable=True),
+        sa.ForeignKeyConstraint(["bucket_id"], ["bucket.id"], name=op.f("object_bucket_id_fkey")),
+        sa.PrimaryKeyConstraint("bucket_id", "name", name=op.f("object_pkey")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("object_digest", "object", ["digest", "bucket_id", "name"], unique=False)
+    op.create_index(
+        "object_expires_at", "object", ["expires_at"], unique=False, sqlite_where=sa.text("expires_at IS NOT NULL")
+    )
+    op.create_table(
+        "object_version",
+        sa.Column("bucket_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("etag", sa.Text(), nullable=False),
+        sa.Column("content_type", sa.Text(), nullable=False),
+        sa.Column("metadata", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("removed_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["bucket_id"], ["bucket.id"], name=op.f("object_version_bucket_id_fkey")),
+        sa.UniqueConstraint("version", name=op.f("object_version_version_key")),
+    )
+    op.create_index("object_version_name", "object_version", ["bucket_id", "name", "version"], unique=False)
+    op.create_index(op.f("object_version_removed_at"), "object_version", ["removed_at"], unique=False)
+    op.create_table(
+        "piece",
+        sa.Column("upload_id", sa.Text(), nullable=False),
+        sa.Column("start", sa.BigInteger(), nullable=False),
+        sa.Column("stop", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["upload_id"], ["upload.id"], name=op.f("piece_upload_id_fkey"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("upload_id", "start", name=op.f("piece_pkey")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "role",
+        sa.Column("principal_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("project_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("role", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["principal_id"], ["principal.id"], name=op.f("role_principal_id_fkey"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("role_project_id_fkey"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("principal_id", "project_id", name=op.f("role_pkey")),
+    )
+    op.create_table(
+        "token",
+        sa.Column("jti", sa.Text(), nullable=False),
+        sa.Column("principal_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("issued_at", sa.Double(), nullable=False),
+        sa.Column("expires_at", sa.Double(), nullable=False),
+        sa.Column("revoked", sa.Integer(), server_default="0", nullable=False),
+        sa.ForeignKeyConstraint(
+            ["principal_id"], ["principal.id"], name=op.f("token_principal_id_fkey"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("jti", name=op.f("token_pkey")),
+    )
+    op.create_index(op.f("token_expires_at"), "token", ["expires_at"], unique=False)
+    op.create_index(op.f("token_principal_id"), "token", ["principal_id"], unique=False)

@@ -1,0 +1,247 @@
+"""Projects with their quota, buckets, and the areas of shared buckets."""
+
+import hashlib
+from typing import Final
+
+from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from entrepot.catalog.database import Query, Row, Transaction
+from entrepot.catalog.ids import row_id
+from entrepot.catalog.schema import area, bucket, object_, object_version, project, upload
+from entrepot.errors import Conflict, EntrepotError, NotFound, QuotaExceeded
+from entrepot.model import Area, AreaKind, Bucket, Instant, Project
+
+_PROJECT: Final = (project.c.id, project.c.name, project.c.quota, project.c.used, project.c.reserved)
+_BY_NAME: Final = Query(select(*_PROJECT).where(project.c.name == bindparam("name")))
+_BY_ID: Final = Query(select(*_PROJECT).where(project.c.id == bindparam("id")))
+_ALL: Final = Query(select(*_PROJECT).order_by(project.c.name))
+_ADD: Final = Query(
+    insert(project)
+    .values({name: bindparam(name) for name in ("id", "name", "quota", "created_at")})
+    .on_conflict_do_nothing(index_elements=["name"])
+)
+_SET_QUOTA: Final = Query(update(project).values(quota=bindparam("to")).where(project.c.id == bindparam("wanted")))
+_REMOVE: Final = Query(delete(project).where(project.c.id == bindparam("id")))
+_RESERVE: Final = Query(
+    update(project)
+    .values(reserved=project.c.reserved + bindparam("size"))
+    .where(
+        project.c.id == bindparam("wanted"),
+        project.c.quota - project.c.used - project.c.reserved >= bindparam("size"),
+    )
+)
+_SETTLE: Final = Query(
+    update(project)
+    .values(
+        used=project.c.used + bindparam("grown"),
+        reserved=project.c.reserved - bindparam("released"),
+        objects=project.c.objects + bindparam("more"),
+    )
+    .where(
+        project.c.id == bindparam("wanted"),
+        project.c.quota - project.c.used - project.c.reserved + bindparam("released") >= bindparam("grown"),
+    )
+)
+_SHRINK: Final = Query(
+    update(project)
+    .values(used=project.c.used - bindparam("size"), objects=project.c.objects - bindparam("fewer"))
+    .where(project.c.id == bindparam("wanted"))
+)
+_RESET_RESERVED: Final = Query(
+    update(project).values(
+        reserved=select(func.coalesce(func.sum(upload.c.reserved), 0))
+        .where(upload.c.project_id == project.c.id)
+        .scalar_subquery()
+    )
+)
+_BUCKET: Final = (
+    bucket.c.id, bucket.c.project_id, project.c.name, bucket.c.name, bucket.c.public, bucket.c.areas,
+    bucket.c.created_at,
+)  # fmt: skip
+_FIND_BUCKET: Final = Query(
+    select(*_BUCKET)
+    .select_from(bucket.join(project, project.c.id == bucket.c.project_id))
+    .where(project.c.name == bindparam("project"), bucket.c.name == bindparam("name"))
+)
+_BUCKET_BY_ID: Final = Query(
+    select(*_BUCKET)
+    .select_from(bucket.join(project, project.c.id == bucket.c.project_id))
+    .where(bucket.c.id == bindparam("id"))
+)
+_BUCKETS: Final = Query(
+    select(*_BUCKET)
+    .select_from(bucket.join(project, project.c.id == bucket.c.project_id))
+    .where(project.c.id == bindparam("project_id"))
+    .order_by(bucket.c.name)
+)
+_ADD_BUCKET: Final = Query(
+    insert(bucket)
+    .values({c.name: bindparam(c.name) for c in bucket.c})
+    .on_conflict_do_nothing(index_elements=["project_id", "name"])
+)
+_SET_PUBLIC: Final = Query(update(bucket).values(public=bindparam("to")).where(bucket.c.id == bindparam("wanted")))
+_IN_USE: Final = Query(select(object_.c.name).where(object_.c.bucket_id == bindparam("id")).limit(1))
+_IN_TRASH: Final = Query(select(object_version.c.name).where(object_version.c.bucket_id == bindparam("id")).limit(1))
+_REMOVE_BUCKET: Final = Query(delete(bucket).where(bucket.c.id == bindparam("id")))
+_SEGMENT: Final = Query(
+    select(area.c.segment).where(area.c.kind == bindparam("kind"), area.c.name == bindparam("name"))
+)
+_AREA: Final = Query(select(area.c.kind, area.c.name).where(area.c.segment == bindparam("segment")))
+_ADD_AREA: Final = Query(insert(area).values({c.name: bindparam(c.name) for c in area.c}))
+
+
+def _project_of(row: Row) -> Project:
+    return Project(*row)
+
+
+def _bucket_of(row: Row) -> Bucket:
+    id_, project_id, project_name, name, public, areas, created_at = row
+    return Bucket(id_, project_id, project_name, name, bool(public), bool(areas), created_at)
+
+
+def find(tx: Transaction, name: str) -> Project | None:
+    """The project of that name."""
+    row = tx.row(_BY_NAME, name=name)
+    return _project_of(row) if row else None
+
+
+def known(tx: Transaction, name: str) -> Project:
+    """The project of that name. Raises: NotFound."""
+    found = find(tx, name)
+    if found is None:
+        raise NotFound(f"no project {name}")
+    return found
+
+
+def all_projects(tx: Transaction) -> list[Project]:
+    """Every project, by name."""
+    return [_project_of(row) for row in tx.rows(_ALL)]
+
+
+def add(tx: Transaction, name: str, quota: int, now: Instant) -> Project:
+    """A new project. Raises: Conflict."""
+    if not tx.run(_ADD, id=row_id(now), name=name, quota=quota, created_at=now):
+        raise Conflict(f"project {name} exists")
+    return known(tx, name)
+
+
+def set_quota(tx: Transaction, project_id: int, quota: int) -> None:
+    """The project may hold that many bytes from now on."""
+    tx.run(_SET_QUOTA, wanted=project_id, to=quota)
+
+
+def remove(tx: Transaction, project_id: int) -> None:
+    """Drop an empty project. Raises: Conflict if it still has buckets."""
+    if tx.rows(_BUCKETS, project_id=project_id):
+        raise Conflict("the project still has buckets", advice="remove them first")
+    tx.run(_REMOVE, id=project_id)
+
+
+def reserve(tx: Transaction, project_id: int, size: int) -> None:
+    """Keep room for `size` bytes on their way in. Raises: QuotaExceeded."""
+    if size and not tx.run(_RESERVE, wanted=project_id, size=size):
+        raise _over_quota(tx, project_id)
+
+
+def settle(tx: Transaction, project_id: int, *, grown: int, released: int, more: int) -> None:
+    """Count what a commit changed: bytes of names, their number, the reservation used up. Raises: QuotaExceeded."""
+    if not tx.run(_SETTLE, wanted=project_id, grown=grown, released=released, more=more):
+        raise _over_quota(tx, project_id)
+
+
+def shrink(tx: Transaction, project_id: int, size: int, fewer: int = 1) -> None:
+    """Names of that many bytes are gone."""
+    tx.run(_SHRINK, wanted=project_id, size=size, fewer=fewer)
+
+
+def _over_quota(tx: Transaction, project_id: int) -> EntrepotError:
+    row = tx.row(_BY_ID, id=project_id)
+    if row is None:
+        return NotFound("the project is gone")
+    found = _project_of(row)
+    return QuotaExceeded(
+        f"project {found.name} is over its quota",
+        why=f"{found.used} bytes used, {found.reserved} arriving, {found.quota} allowed",
+        advice="delete something, or ask an owner for room",
+    )
+
+
+def count_reserved_anew(tx: Transaction) -> None:
+    """Set each project's reservations to those of its open uploads; what a crash left behind is freed."""
+    tx.run(_RESET_RESERVED)
+
+
+def find_bucket(tx: Transaction, project_name: str, name: str) -> Bucket | None:
+    """That bucket of that project."""
+    row = tx.row(_FIND_BUCKET, project=project_name, name=name)
+    return _bucket_of(row) if row else None
+
+
+def bucket_by_id(tx: Transaction, bucket_id: int) -> Bucket | None:
+    """The bucket with that id."""
+    row = tx.row(_BUCKET_BY_ID, id=bucket_id)
+    return _bucket_of(row) if row else None
+
+
+def buckets(tx: Transaction, project_id: int) -> list[Bucket]:
+    """All buckets of a project, by name."""
+    return [_bucket_of(row) for row in tx.rows(_BUCKETS, project_id=project_id)]
+
+
+def add_bucket(
+    tx: Transaction, found: Project, name: str, now: Instant, *, public: bool = False, areas: bool = False
+) -> Bucket:
+    """That bucket of the project, made if it is missing; one that is there stays as it is."""
+    tx.run(
+        _ADD_BUCKET,
+        id=row_id(now),
+        project_id=found.id,
+        name=name,
+        public=int(public),
+        areas=int(areas),
+        created_at=now,
+    )
+    made = find_bucket(tx, found.name, name)
+    assert made
+    return made
+
+
+def set_public(tx: Transaction, bucket_id: int, public: bool) -> None:
+    """Whether anyone may read the bucket."""
+    tx.run(_SET_PUBLIC, wanted=bucket_id, to=int(public))
+
+
+def remove_bucket(tx: Transaction, found: Bucket) -> None:
+    """Drop an empty bucket. Raises: Conflict if it holds objects, live or in the trash."""
+    if tx.row(_IN_USE, id=found.id) or tx.row(_IN_TRASH, id=found.id):
+        raise Conflict(f"bucket {found.name} is not empty", why="it holds objects, or the trash still has some of it")
+    tx.run(_REMOVE_BUCKET, id=found.id)
+
+
+def segment_of(tx: Transaction, owner: Area) -> str | None:
+    """The key segment of a user's or group's area, if it was ever used."""
+    row = tx.row(_SEGMENT, kind=owner.kind.value, name=owner.name)
+    return row[0] if row else None
+
+
+def claim_segment(tx: Transaction, owner: Area) -> str:
+    """The key segment of an area, given once and for ever: its own name, or with `.user` or `.group` behind it."""
+    found = segment_of(tx, owner)
+    if found is not None:
+        return found
+    fit = 0 < len(owner.name.encode()) <= 128 and "/" not in owner.name and owner.name not in {".", ".."}
+    if not fit or any(ord(letter) < 32 or ord(letter) == 127 for letter in owner.name):
+        wanted = f"u-{hashlib.sha256(owner.name.encode()).hexdigest()[:16]}"
+    else:
+        wanted = owner.name
+    while area_of(tx, wanted) is not None:
+        wanted = f"{wanted}.{owner.kind.value}"
+    tx.run(_ADD_AREA, kind=owner.kind.value, name=owner.name, segment=wanted)
+    return wanted
+
+
+def area_of(tx: Transaction, segment: str) -> Area | None:
+    """Whose key segment that is."""
+    row = tx.row(_AREA, segment=segment)
+    return Area(AreaKind(row[0]), row[1]) if row else None

@@ -1,0 +1,271 @@
+"""The tables. Times are seconds since the epoch; digests and checksums lower-case hex; JSON is text we wrote.
+
+`object` holds live names only, all a list page needs in one row; what they pointed to before lies in `object_version`.
+A `reference` says why bytes live; a `lease` keeps bytes somebody was told are here. The row decides existence.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+    }
+)
+
+# One order everywhere, by code point: SQLite's BINARY, PostgreSQL's "C".
+Name = Text().with_variant(Text(collation="C"), "postgresql")
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+project = Table(
+    "project",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Name, nullable=False, unique=True),
+    Column("quota", BigInteger, nullable=False),
+    Column("used", BigInteger, nullable=False, server_default="0"),
+    Column("reserved", BigInteger, nullable=False, server_default="0"),
+    Column("objects", BigInteger, nullable=False, server_default="0"),
+    Column("created_at", Double, nullable=False),
+)
+
+principal = Table(
+    "principal",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("kind", Text, nullable=False),  # user | robot | worker
+    Column("name", Name, nullable=False, unique=True),
+    Column("secret_hash", Text),  # user: argon2id; robot: sha256 of 256 random bits
+    Column("issuer", Text),  # OIDC users: the provider and the subject it vouches for
+    Column("subject", Text),
+    Column("project_id", Id, ForeignKey("project.id")),  # robots and workers belong to one
+    Column("admin", Integer, nullable=False, server_default="0"),
+    Column("disabled", Integer, nullable=False, server_default="0"),
+    Column("valid_after", Double, nullable=False, server_default="0"),  # older tokens are dead
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("issuer", "subject"),
+)
+
+role = Table(
+    "role",
+    metadata,
+    Column("principal_id", Id, ForeignKey("principal.id", ondelete="CASCADE"), primary_key=True),
+    Column("project_id", Id, ForeignKey("project.id", ondelete="CASCADE"), primary_key=True),
+    Column("role", Integer, nullable=False),
+)
+
+access_key = Table(
+    "access_key",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("principal_id", Id, ForeignKey("principal.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("project_id", Id, ForeignKey("project.id", ondelete="CASCADE"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("hidden", Integer, nullable=False),  # only good for URLs and forms we signed ourselves
+    Column("created_at", Double, nullable=False),
+)
+
+token = Table(
+    "token",
+    metadata,
+    Column("jti", Text, primary_key=True),
+    Column("principal_id", Id, ForeignKey("principal.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("issued_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False, index=True),
+    Column("revoked", Integer, nullable=False, server_default="0"),
+)
+
+bucket = Table(
+    "bucket",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project_id", Id, ForeignKey("project.id"), nullable=False),
+    Column("name", Name, nullable=False),
+    Column("public", Integer, nullable=False, server_default="0"),
+    Column("areas", Integer, nullable=False, server_default="0"),
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("project_id", "name"),
+)
+
+# Gives each user and each first group segment its key segment in a bucket with areas, once.
+area = Table(
+    "area",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("segment", Name, nullable=False, unique=True),
+)
+
+_pointer = (
+    ("version", BigInteger),
+    ("digest", Text),
+    ("size", BigInteger),
+    ("etag", Text),
+    ("content_type", Text),
+    ("metadata", Text),
+    ("created_at", Double),
+)
+
+
+def _pointer_columns() -> list[Column[object]]:
+    return [Column(name, kind, nullable=False) for name, kind in _pointer]
+
+
+object_ = Table(
+    "object",
+    metadata,
+    Column("bucket_id", Id, ForeignKey("bucket.id"), primary_key=True),
+    Column("name", Name, primary_key=True),
+    *_pointer_columns(),
+    Column("expires_at", Double),
+    Index("object_digest", "digest", "bucket_id", "name"),  # who may read these bytes; what points to them
+    Index("object_expires_at", "expires_at", sqlite_where=text("expires_at IS NOT NULL")),
+    sqlite_with_rowid=False,
+)
+
+object_version = Table(
+    "object_version",
+    metadata,
+    Column("bucket_id", Id, ForeignKey("bucket.id"), nullable=False),
+    Column("name", Name, nullable=False),
+    *_pointer_columns(),
+    Column("removed_at", Double, nullable=False, index=True),
+    UniqueConstraint("version"),
+    Index("object_version_name", "bucket_id", "name", "version"),
+)
+
+blob = Table(
+    "blob",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),  # present | deleting | quarantined
+    Column("created_at", Double, nullable=False),
+    Column("marked_at", Double),
+    Column("verified_at", Double, nullable=False),
+    Column("stamp", Text),  # "size mtime_ns inode" of the file when it was verified
+    Column("edges", Text),  # sha256 of first MiB + last MiB
+    Column("md5", Text),
+    Column("sha1", Text),
+    Column("sha512", Text),
+    Index(
+        "blob_present",
+        "digest",
+        unique=True,
+        sqlite_where=text("state = 'present'"),
+        postgresql_where=text("state = 'present'"),
+    ),
+    Index("blob_edges", "edges", "size"),
+    Index("blob_state", "state", "marked_at"),
+)
+
+inline_blob = Table(
+    "inline_blob",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("bytes", LargeBinary, nullable=False),
+)
+
+reference = Table(
+    "reference",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("owner_id", BigInteger, primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("project_id", Id, nullable=False),
+    Index("reference_digest", "digest", "project_id"),
+    sqlite_with_rowid=False,
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("holder", Text, primary_key=True),
+    Column("until", Double, nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+
+upload = Table(
+    "upload",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),  # open | completing | done | failed
+    Column("project_id", Id, ForeignKey("project.id"), nullable=False),
+    Column("principal_id", Id, nullable=False),
+    Column("bucket_id", Id),
+    Column("name", Name),
+    Column("size", BigInteger),
+    Column("reserved", BigInteger, nullable=False),
+    Column("facts", Text, nullable=False),  # what the name will carry: type, labels, claims
+    Column("front", BigInteger, nullable=False, server_default="0"),
+    Column("hash_state", LargeBinary),
+    Column("result", BigInteger),  # the version a finished upload became
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False, index=True),
+)
+
+piece = Table(
+    "piece",
+    metadata,
+    Column("upload_id", Text, ForeignKey("upload.id", ondelete="CASCADE"), primary_key=True),
+    Column("start", BigInteger, primary_key=True),
+    Column("stop", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+dark_file = Table(  # files without a row, as the last look found them
+    "dark_file",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("seen_at", Double, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Double, nullable=False, index=True),
+    Column("principal", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("project_id", Id),
+    Column("name", Text),
+    Column("digest", Text),
+    Column("protocol", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text),
+    Column("until", Double, nullable=False),
+    Column("next_at", Double, nullable=False),
+)
+
+setting = Table(
+    "setting",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)

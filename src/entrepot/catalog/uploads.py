@@ -1,0 +1,238 @@
+"""Resumable uploads: a row, the pieces that were acknowledged, and the hash state at their contiguous front."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from entrepot.catalog import projects
+from entrepot.catalog.database import Query, Row, Transaction
+from entrepot.catalog.schema import piece, project, upload
+from entrepot.errors import NotFound
+from entrepot.model import Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload as its row has it; `facts` is JSON the service wrote. `reserved` counts against the quota."""
+
+    id: str
+    state: str
+    project_id: int
+    principal_id: int
+    bucket_id: int | None
+    name: str | None
+    size: int | None
+    reserved: int
+    facts: Mapping[str, Any]
+    front: int
+    hash_state: bytes | None
+    result: int | None
+    created_at: Instant
+    expires_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Acknowledged bytes from `start` up to `stop`, with their sha256 in hex."""
+
+    start: int
+    stop: int
+    sha256: str
+
+
+_FIND: Final = Query(select(upload).where(upload.c.id == bindparam("id")))
+_SAME: Final = Query(
+    select(upload)
+    .where(
+        upload.c.state == "open",
+        upload.c.principal_id == bindparam("principal_id"),
+        upload.c.bucket_id == bindparam("bucket_id"),
+        upload.c.name == bindparam("name"),
+        upload.c.size == bindparam("size"),
+    )
+    .order_by(upload.c.created_at.desc())
+)
+_ADD: Final = Query(
+    insert(upload).values(
+        {c.name: bindparam(c.name) for c in upload.c if c.name not in {"front", "hash_state", "result"}}
+    )
+)
+_PROGRESS: Final = Query(
+    update(upload)
+    .values(front=bindparam("to"), hash_state=bindparam("state_now"), expires_at=bindparam("until"))
+    .where(upload.c.id == bindparam("wanted"), upload.c.state == "open")
+)
+_GROW: Final = Query(
+    update(upload).values(reserved=upload.c.reserved + bindparam("more")).where(upload.c.id == bindparam("wanted"))
+)
+_ADD_PIECE: Final = Query(
+    insert(piece)
+    .values({c.name: bindparam(c.name) for c in piece.c})
+    .on_conflict_do_update(
+        index_elements=["upload_id", "start"], set_={"stop": bindparam("stop"), "sha256": bindparam("sha256")}
+    )
+)
+_OVERLAPPING: Final = Query(
+    delete(piece).where(
+        piece.c.upload_id == bindparam("id"), piece.c.start < bindparam("end"), piece.c.stop > bindparam("begin")
+    )
+)
+_PIECES: Final = Query(
+    select(piece.c.start, piece.c.stop, piece.c.sha256)
+    .where(piece.c.upload_id == bindparam("id"))
+    .order_by(piece.c.start)
+)
+_CLAIM: Final = Query(
+    update(upload).values(state="completing").where(upload.c.id == bindparam("wanted"), upload.c.state == "open")
+)
+_REOPEN: Final = Query(
+    update(upload).values(state="open").where(upload.c.id == bindparam("wanted"), upload.c.state == "completing")
+)
+_REOPEN_ALL: Final = Query(update(upload).values(state="open").where(upload.c.state == "completing"))
+_FINISH: Final = Query(
+    update(upload)
+    .values(state="done", result=bindparam("version"), reserved=0, expires_at=bindparam("until"))
+    .where(upload.c.id == bindparam("wanted"))
+)
+_DROP: Final = Query(delete(upload).where(upload.c.id == bindparam("id")))
+_DROP_PIECES: Final = Query(delete(piece).where(piece.c.upload_id == bindparam("id")))
+_RELEASE: Final = Query(
+    update(project).values(reserved=project.c.reserved - bindparam("size")).where(project.c.id == bindparam("wanted"))
+)
+_EXPIRED: Final = Query(
+    select(upload)
+    .where(upload.c.expires_at <= bindparam("now"), upload.c.state != "completing")
+    .limit(bindparam("limit"))
+)
+_STAGED: Final = Query(select(upload.c.id).where(upload.c.state != "done"))
+_ONE_SHOT: Final = Query(select(upload.c.id).where(upload.c.state != "done", upload.c.bucket_id.is_(None)))
+
+
+def _upload_of(row: Row) -> Upload:
+    values = list(row)
+    values[8] = json.loads(values[8])
+    return Upload(*values)
+
+
+def find(tx: Transaction, upload_id: str) -> Upload | None:
+    """That upload, whatever its state."""
+    row = tx.row(_FIND, id=upload_id)
+    return _upload_of(row) if row else None
+
+
+def known(tx: Transaction, upload_id: str) -> Upload:
+    """That upload. Raises: NotFound."""
+    found = find(tx, upload_id)
+    if found is None:
+        raise NotFound("no such upload", why="it was finished long ago, discarded or expired", advice="begin a new one")
+    return found
+
+
+def open_ones(tx: Transaction, principal_id: int, bucket_id: int, name: str, size: int) -> list[Upload]:
+    """Open uploads of that principal to that name, of that size; the newest first."""
+    rows = tx.rows(_SAME, principal_id=principal_id, bucket_id=bucket_id, name=name, size=size)
+    return [_upload_of(row) for row in rows]
+
+
+def begin(
+    tx: Transaction,
+    upload_id: str,
+    project_id: int,
+    principal_id: int,
+    now: Instant,
+    until: Instant,
+    *,
+    bucket_id: int | None = None,
+    name: str | None = None,
+    size: int | None,
+    reserve: int,
+    facts: Mapping[str, Any],
+) -> None:
+    """A new row, and room for `reserve` bytes. Raises: QuotaExceeded."""
+    projects.reserve(tx, project_id, reserve)
+    tx.run(
+        _ADD, id=upload_id, state="open", project_id=project_id, principal_id=principal_id, bucket_id=bucket_id,
+        name=name, size=size, reserved=reserve, facts=json.dumps(facts), created_at=now, expires_at=until,
+    )  # fmt: skip
+
+
+def grow(tx: Transaction, project_id: int, upload_id: str, more: int) -> None:
+    """Reserve `more` bytes for an upload whose length nobody knew. Raises: QuotaExceeded."""
+    projects.reserve(tx, project_id, more)
+    tx.run(_GROW, wanted=upload_id, more=more)
+
+
+def progress(tx: Transaction, upload_id: str, front: int, hash_state: bytes | None, until: Instant) -> None:
+    """How far the contiguous front is, and the hash state there."""
+    tx.run(_PROGRESS, wanted=upload_id, to=front, state_now=hash_state, until=until)
+
+
+def add_piece(tx: Transaction, upload_id: str, added: Piece) -> None:
+    """A piece that is safe on disk; one sent again at the same place replaces it."""
+    tx.run(_ADD_PIECE, upload_id=upload_id, start=added.start, stop=added.stop, sha256=added.sha256)
+
+
+def drop_pieces(tx: Transaction, upload_id: str, start: int, stop: int) -> int:
+    """Pieces that touch those bytes count no more, as they are about to change; how many."""
+    return tx.run(_OVERLAPPING, id=upload_id, begin=start, end=stop)
+
+
+def pieces(tx: Transaction, upload_id: str) -> list[Piece]:
+    """Acknowledged pieces in order of place."""
+    return [Piece(*row) for row in tx.rows(_PIECES, id=upload_id)]
+
+
+def claim(tx: Transaction, upload_id: str) -> bool:
+    """Begin to complete it; False if somebody else already does, or did."""
+    return bool(tx.run(_CLAIM, wanted=upload_id))
+
+
+def reopen(tx: Transaction, upload_id: str) -> None:
+    """Completing failed in a way that sending more can mend."""
+    tx.run(_REOPEN, wanted=upload_id)
+
+
+def reopen_all(tx: Transaction) -> None:
+    """Completions a crash broke off can begin again."""
+    tx.run(_REOPEN_ALL)
+
+
+def finish(tx: Transaction, upload_id: str, version: int, until: Instant) -> None:
+    """It became that object; the row stays until then, so that asking again gets the same answer."""
+    tx.run(_FINISH, wanted=upload_id, version=version, until=until)
+    tx.run(_DROP_PIECES, id=upload_id)
+
+
+def close(tx: Transaction, upload_id: str) -> None:
+    """The one request it was for has named its bytes; what it reserved was settled with them."""
+    tx.run(_DROP, id=upload_id)
+
+
+def drop(tx: Transaction, upload_id: str) -> bool:
+    """Forget it and free what it reserved; False if there is none."""
+    found = find(tx, upload_id)
+    if found is None:
+        return False
+    if found.reserved:
+        tx.run(_RELEASE, wanted=found.project_id, size=found.reserved)
+    tx.run(_DROP_PIECES, id=upload_id)
+    return bool(tx.run(_DROP, id=upload_id))
+
+
+def expired(tx: Transaction, now: Instant, limit: int) -> list[Upload]:
+    """Uploads whose time is over."""
+    return [_upload_of(row) for row in tx.rows(_EXPIRED, now=now, limit=limit)]
+
+
+def staged(tx: Transaction) -> set[str]:
+    """Ids of uploads that may have a staging area."""
+    return {row[0] for row in tx.rows(_STAGED)}
+
+
+def one_shot(tx: Transaction) -> list[str]:
+    """Uploads of a single request: nothing can continue them once their process is gone."""
+    return [row[0] for row in tx.rows(_ONE_SHOT)]

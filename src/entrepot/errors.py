@@ -1,0 +1,123 @@
+"""Every way a call can be refused, in the store's words and without status codes.
+
+    EntrepotError
+    ├── UsageError           the call itself is wrong
+    │   ├── BadName          a name that cannot be one
+    │   ├── BadRange         a range outside the bytes
+    │   ├── BadRequest       a message that cannot be read
+    │   └── BodyCut          the connection ended before the body did
+    ├── NotFound             it is not there, or the caller may not know of it
+    │   └── NoBucket         not even the bucket
+    ├── Denied               known, but not allowed
+    │   └── Unauthenticated  no proof, or a wrong one
+    ├── Unavailable          it may work later
+    │   └── Busy
+    ├── DigestMismatch       the bytes are not the ones that were promised
+    ├── Conflict             it exists and differs, or a condition does not hold
+    │   └── PreconditionFailed
+    ├── LimitReached
+    │   ├── TooLarge
+    │   ├── QuotaExceeded
+    │   └── DiskFull
+    └── Refused
+        └── Unsupported      a request this server understands and does not do
+
+Each protocol has one table from these classes to its own statuses and codes, looked up by the nearest ancestor.
+"""
+
+
+class EntrepotError(Exception):
+    """A call that was refused: what happened, and if known why, and what to try. Never holds a secret or a path."""
+
+    def __init__(self, what: str = "", *, why: str = "", advice: str = "") -> None:
+        super().__init__(what)
+        self.what = what or type(self).__name__
+        self.why = why
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return "; ".join(part for part in (self.what, self.why, self.advice) if part)
+
+
+class UsageError(EntrepotError):
+    """The call itself is wrong; sending it again will not help."""
+
+
+class BadName(UsageError):
+    """A name, digest or key that cannot be one."""
+
+
+class BadRange(UsageError):
+    """A range or offset outside the bytes there are."""
+
+
+class BadRequest(UsageError):
+    """A message that cannot be read: broken JSON, form, header or query."""
+
+
+class BodyCut(BadRequest):
+    """The connection ended before the body did. What came is kept only where uploads resume."""
+
+
+class NotFound(EntrepotError):
+    """It is not there, or the caller may not know of it."""
+
+
+class NoBucket(NotFound):
+    """There is no such bucket."""
+
+
+class Denied(EntrepotError):
+    """The caller knows of it and may not do this."""
+
+
+class Unauthenticated(Denied):
+    """No proof of who is calling, or a wrong, expired or revoked one."""
+
+
+class Unavailable(EntrepotError):
+    """It may work later."""
+
+
+class Busy(Unavailable):
+    """Too much at once; try again after `retry_after_seconds`."""
+
+    def __init__(self, what: str = "", *, why: str = "", advice: str = "", retry_after_seconds: int = 2) -> None:
+        super().__init__(what, why=why, advice=advice)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DigestMismatch(EntrepotError):
+    """The bytes are not the ones that were promised; nothing was kept."""
+
+
+class Conflict(EntrepotError):
+    """It exists and differs, or may not change."""
+
+
+class PreconditionFailed(Conflict):
+    """A condition of the request (If-Match, If-None-Match) does not hold."""
+
+
+class LimitReached(EntrepotError):
+    """A limit of size, number or room."""
+
+
+class TooLarge(LimitReached):
+    """More bytes or items than this call may carry."""
+
+
+class QuotaExceeded(LimitReached):
+    """The project has no room for it."""
+
+
+class DiskFull(LimitReached):
+    """The server has no room for it; reading and deleting go on."""
+
+
+class Refused(EntrepotError):
+    """Understood, and not done."""
+
+
+class Unsupported(Refused):
+    """A request this server understands and does not carry out."""

@@ -1,0 +1,75 @@
+"""Garbage: free blobs are marked, and after a grace removed; beside any number of uploads, with no read-only window.
+
+A blob is free if nothing refers to it and no lease holds it. Marked it counts as absent: its digest pushed again gets
+a new key, which a late removal cannot hit.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from entrepot.catalog import blobs, leases
+from entrepot.catalog.database import Catalog
+from entrepot.failpoints import failpoint
+from entrepot.model import Clock
+from entrepot.storage.blobs import BlobStore
+
+BATCH: Final = 1000
+QUARANTINE_SECONDS: Final = 7 * 86400.0
+DARK_SECONDS: Final = 48 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """`held`: says whether collecting is stopped, as after a catalog was restored from the past."""
+
+    catalog: Catalog
+    blobs: BlobStore
+    now: Clock
+    grace_seconds: float
+    held: Callable[[], Awaitable[bool]]
+
+    async def collect(self) -> dict[str, int]:
+        """One round: marked, removed."""
+        if await self.held():
+            return {"marked": 0, "removed": 0}
+        marked = await self.catalog.write(lambda tx: blobs.mark_free(tx, self.now(), BATCH))
+        failpoint("gc.marked")
+        before = self.now() - self.grace_seconds
+        removable = await self.catalog.read(lambda tx: blobs.marked_before(tx, before, BATCH))
+        for key, in_catalog in removable:
+            await self._remove(key, in_catalog=in_catalog)
+        damaged = await self.catalog.read(lambda tx: blobs.quarantined_before(tx, self.now() - QUARANTINE_SECONDS))
+        for key in damaged:
+            await self._remove(key, in_catalog=False)
+        return {"marked": len(marked), "removed": len(removable) + len(damaged)}
+
+    async def _remove(self, key: str, *, in_catalog: bool) -> None:
+        failpoint("gc.unlinking")
+        if not in_catalog:
+            await self.blobs.run(self.blobs.driver.delete, key)
+        failpoint("gc.unlinked")
+        await self.catalog.write(lambda tx: blobs.forget(tx, key))
+        failpoint("gc.forgotten")
+
+    async def sweep_dark(self) -> dict[str, int]:
+        """Remove files without a row that were already without one 48 h ago: seen, removed."""
+        seen = removed = 0
+        if await self.held():
+            return {"dark": 0, "removed": 0}
+        for key in await self.blobs.run(lambda: list(self.blobs.driver.keys())):
+            since = await self._dark_since(key)
+            seen += since is not None
+            if since is not None and self.now() - since >= DARK_SECONDS:
+                failpoint("sweep.unlinking")
+                await self.blobs.run(self.blobs.driver.delete, key)
+                await self.catalog.write(partial(leases.unsee_dark, key=key))
+                removed += 1
+        return {"dark": seen, "removed": removed}
+
+    async def _dark_since(self, key: str) -> float | None:
+        """When a file was first seen without a row; None if it has one."""
+        if await self.catalog.read(partial(blobs.known_key, key=key)):
+            return None
+        return await self.catalog.write(partial(leases.see_dark, key=key, now=self.now()))

@@ -1,0 +1,74 @@
+"""What ends by itself: objects, uploads, tokens, leases, old audit rows, and the trash when its time is over."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from entrepot.catalog import accounts, audit, blobs, objects, uploads
+from entrepot.catalog.database import Catalog, Transaction
+from entrepot.errors import NotFound
+from entrepot.failpoints import failpoint
+from entrepot.model import Clock
+from entrepot.services.uploads import Uploads
+from entrepot.storage.blobs import BlobStore
+
+BATCH: Final = 500
+AUDIT_SECONDS: Final = 400 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """`trash_seconds`: how long a removed or replaced object can be brought back."""
+
+    catalog: Catalog
+    uploads: Uploads
+    now: Clock
+    trash_seconds: float
+
+    async def expire(self) -> dict[str, int]:
+        """One round, in small commits; counts by kind."""
+        counts = {"objects": 0, "trash": 0}
+        while done := await self.catalog.write(lambda tx: objects.remove_expired(tx, self.now(), BATCH)):
+            counts["objects"] += done
+        before = self.now() - self.trash_seconds
+        while done := await self.catalog.write(lambda tx: objects.purge_trash(tx, before, BATCH)):
+            counts["trash"] += done
+        counts["rows"] = await self.catalog.write(self._drop_rows)
+        counts["uploads"] = await self._drop_uploads()
+        return counts
+
+    def _drop_rows(self, tx: Transaction) -> int:
+        now = self.now()
+        return (
+            accounts.drop_expired_tokens(tx, now)
+            + blobs.drop_expired_leases(tx, now)
+            + audit.prune(tx, now - AUDIT_SECONDS)
+        )
+
+    async def _drop_uploads(self) -> int:
+        expired = await self.catalog.read(lambda tx: uploads.expired(tx, self.now(), BATCH))
+        for upload in expired:
+            failpoint("sweep.unlinking")
+            with suppress(NotFound):
+                await self.uploads.discard(upload.id)
+        return len(expired)
+
+
+async def recover_staging(catalog: Catalog, blobs_: BlobStore) -> int:
+    """At the start of the only process: what a crash left in staging and is not resumable goes; how many areas.
+
+    Uploads of one request end with their connection, so none of theirs can be continued.
+    """
+
+    def drop_one_shots(tx: Transaction) -> set[str]:
+        for upload_id in uploads.one_shot(tx):
+            uploads.drop(tx, upload_id)
+        uploads.reopen_all(tx)
+        return uploads.staged(tx)
+
+    known = await catalog.write(drop_one_shots)
+    left = [upload_id for upload_id in await blobs_.run(lambda: list(blobs_.driver.staged())) if upload_id not in known]
+    for upload_id in left:
+        failpoint("sweep.unlinking")
+        await blobs_.run(blobs_.driver.discard, upload_id)
+    return len(left)

@@ -1,0 +1,5 @@
+"""Health, metrics, version: what operators and their tools ask."""
+
+from entrepot.protocols.ops.endpoint import Ops
+
+__all__ = ["Ops"]

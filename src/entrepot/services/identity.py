@@ -1,0 +1,221 @@
+"""From a proof to a principal, and the proofs we give out ourselves: tokens and keys for signed URLs.
+
+Rights are looked up here for each request and never taken from a token.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from entrepot.auth import passwords, tokens
+from entrepot.auth.oidc import OidcIdentity
+from entrepot.catalog import accounts, audit, projects
+from entrepot.catalog.accounts import AccessKey, Account
+from entrepot.catalog.database import Catalog, Transaction
+from entrepot.errors import BadName, Busy, Denied, NotFound, Unauthenticated
+from entrepot.model import Action, Clock, Grant, Instant, Kind, Principal, account_name
+
+ISSUER: Final = "entrepot"
+AUDIENCE: Final = "entrepot"
+LOGIN_SECONDS: Final = 12 * 3600
+MAX_TOKEN_SECONDS: Final = 400 * 86400
+DEFAULT_PROJECT: Final = "default"
+FAILED_LOGINS: Final = 10
+FAILED_LOGIN_SECONDS: Final = 300.0
+
+_REFUSED: Final = "the token is not accepted"
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A new token, to be shown once."""
+
+    text: str
+    jti: str
+    account: Account
+    expires_at: Instant
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """Failed log-ins of one address and account within the last five minutes."""
+
+    times: list[float] = field(default_factory=list)
+
+
+class Identity:
+    """Who is calling. `oidc` asks the configured provider about a token that is not ours."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        master: bytes,
+        now: Clock,
+        *,
+        job_token_secret: str | None = None,
+        oidc: Callable[[str, tokens.Peeked], Awaitable[OidcIdentity]] | None = None,
+    ) -> None:
+        self.catalog = catalog
+        self.now = now
+        self._master = master
+        self._key = tokens.TokenKey.derive(master, 1)
+        self._job_token_secret = job_token_secret
+        self._oidc = oidc
+        self._hashing = asyncio.Semaphore(2)
+        self._attempts: OrderedDict[tuple[str, str], _Attempts] = OrderedDict()
+
+    async def of_token(self, text: str) -> Principal:
+        """The principal of a bearer token: ours, a PROMINENCE server's job token, or an OIDC provider's.
+
+        Raises: Unauthenticated for any other, and for one that is expired or revoked.
+        """
+        peeked = tokens.peek(text)
+        if peeked.issuer == ISSUER:
+            return await self._of_own(tokens.verify(self._key, text, self.now()))
+        if self._job_token_secret and peeked.algorithm == "HS256":
+            claims = tokens.verify_job_token(self._job_token_secret, text, self.now())
+            account = await self._provisioned(claims.username, None, None)
+            return await self._principal(account, claims.groups, claims.job, claims.expires_at)
+        if self._oidc:
+            found = await self._oidc(text, peeked)
+            account = await self._provisioned(found.username, found.issuer, found.subject)
+            return await self._principal(account, found.groups, None, found.expires_at)
+        raise Unauthenticated(_REFUSED, why="nobody this server trusts has issued it", advice="log in again")
+
+    async def _of_own(self, claims: tokens.TokenClaims) -> Principal:
+        def look_up(tx: Transaction) -> Principal:
+            found = accounts.of_token(tx, claims.token_id)
+            if found is None or found[1] or found[0].disabled or claims.issued_at < int(found[0].valid_after):
+                raise Unauthenticated(_REFUSED, why="it was revoked", advice="log in again")
+            return principal_of(tx, found[0], claims.groups, claims.job, claims.expires_at)
+
+        return await self.catalog.probe(look_up)
+
+    async def _principal(
+        self, account: Account, groups: tuple[str, ...], job: str | None, expires_at: Instant | None
+    ) -> Principal:
+        if account.disabled:
+            raise Unauthenticated(_REFUSED, why="the account is disabled")
+        return await self.catalog.probe(lambda tx: principal_of(tx, account, groups, job, expires_at))
+
+    async def _provisioned(self, name: str, issuer: str | None, subject: str | None) -> Account:
+        """The account of somebody another service vouches for, made at the first visit."""
+
+        def find(tx: Transaction) -> Account | None:
+            return accounts.find_subject(tx, issuer, subject) if issuer and subject else accounts.find(tx, name)
+
+        def make(tx: Transaction) -> Account:
+            found = find(tx)
+            if found is not None:
+                return found
+            if accounts.find(tx, name):
+                raise Denied(f"the name {name} belongs to another account", advice="ask the operator")
+            made = accounts.add(tx, Kind.USER, account_name(name), self.now(), issuer=issuer, subject=subject)
+            audit.record(tx, principal_of(tx, made), "first log-in", self.now())
+            return made
+
+        known = await self.catalog.probe(find)
+        return known if known is not None else await self.catalog.write(make)
+
+    async def of_access_key(self, key_id: str) -> tuple[AccessKey, str]:
+        """That key and its secret. Raises: NotFound for an unknown key, or one of a disabled principal."""
+        found = await self.catalog.probe(lambda tx: accounts.find_key(tx, key_id))
+        if found is None or found.account.disabled:
+            raise NotFound("no such access key")
+        return found, self.secret_of(found.id, found.version)
+
+    def secret_of(self, key_id: str, version: int) -> str:
+        """The secret of an access key; derived, never stored."""
+        return tokens.derive_secret(self._master, key_id, version)
+
+    async def of_grant(self, key: AccessKey, actions: frozenset[Action], bucket: str, name: str) -> Principal:
+        """The principal of a URL or form signed with that key: its owner; a hidden key carries only this one right."""
+        grant = Grant(actions, bucket, name) if key.hidden else None
+
+        return await self.catalog.probe(lambda tx: principal_of(tx, key.account, project=key.project, grant=grant))
+
+    async def hidden_key(self, principal: Principal) -> tuple[str, str]:
+        """Id and secret of the key this principal's signed URLs are made with; made at its first use."""
+        found = await self.catalog.probe(lambda tx: accounts.hidden_key(tx, principal.id))
+        if found is None:
+            found = await self.catalog.write(lambda tx: self._make_hidden_key(tx, principal))
+        return found.id, self.secret_of(found.id, found.version)
+
+    def _make_hidden_key(self, tx: Transaction, principal: Principal) -> AccessKey:
+        home = projects.known(tx, DEFAULT_PROJECT)
+        key_id = new_key_id()
+        accounts.add_key(tx, key_id, principal.id, home.id, self.now(), hidden=True)
+        found = accounts.hidden_key(tx, principal.id)
+        assert found
+        return found
+
+    async def log_in(self, name: str, password: str, seconds: int, address: str) -> Minted:
+        """A token for a user who knows the password, or a robot with its secret.
+
+        Raises: Unauthenticated, the same after the same time whatever was wrong; Busy after ten failures in 5 minutes.
+        """
+        attempts = self._check_attempts(name, address)
+        account = await self.catalog.probe(lambda tx: accounts.find(tx, name))
+        if not await self._knows(account, password) or account is None or account.disabled:
+            attempts.times.append(time.monotonic())
+            raise Unauthenticated("log-in refused", why="the name or the password is wrong")
+        attempts.times.clear()
+        return await self.mint(account, (), None, min(seconds, LOGIN_SECONDS))
+
+    async def _knows(self, account: Account | None, password: str) -> bool:
+        if account is not None and account.kind is Kind.ROBOT:
+            return passwords.is_secret(account.secret_hash, password)
+        async with self._hashing:
+            return await asyncio.to_thread(passwords.verify, account.secret_hash if account else None, password)
+
+    def _check_attempts(self, name: str, address: str) -> _Attempts:
+        attempts = self._attempts.setdefault((name, address), _Attempts())
+        self._attempts.move_to_end((name, address))
+        while len(self._attempts) > 10_000:
+            self._attempts.popitem(last=False)
+        since = time.monotonic() - FAILED_LOGIN_SECONDS
+        attempts.times = [at for at in attempts.times if at > since]
+        if len(attempts.times) >= FAILED_LOGINS:
+            wait = int(attempts.times[0] - since) + 1
+            raise Busy("too many failed log-ins", why="from this address, for this name", retry_after_seconds=wait)
+        return attempts
+
+    async def mint(self, account: Account, groups: tuple[str, ...], job: str | None, seconds: float) -> Minted:
+        """A new token of ours. Raises: BadName for a life that is not 1 second to 400 days."""
+        if not 1 <= seconds <= MAX_TOKEN_SECONDS:
+            raise BadName("a token lives from 1 second to 400 days")
+        jti, now = secrets.token_hex(16), self.now()
+        issued_at, expires_at = int(now), int(now + seconds)
+        text = tokens.mint(
+            self._key,
+            tokens.TokenClaims(
+                ISSUER, account.name, jti, issued_at, expires_at, AUDIENCE, account.name, groups, None, job
+            ),
+        )
+        await self.catalog.write(lambda tx: accounts.add_token(tx, jti, account.id, issued_at, expires_at))
+        return Minted(text, jti, account, expires_at)
+
+
+def principal_of(
+    tx: Transaction,
+    account: Account,
+    groups: tuple[str, ...] = (),
+    job: str | None = None,
+    expires_at: Instant | None = None,
+    *,
+    project: str | None = None,
+    grant: Grant | None = None,
+) -> Principal:
+    """The principal of an account, with the roles it has now."""
+    roles = accounts.roles_of(tx, account.id)
+    home = project or account.project or DEFAULT_PROJECT
+    return Principal(account.id, account.kind, account.name, account.admin, roles, home, groups, job, grant, expires_at)
+
+
+def new_key_id() -> str:
+    """20 characters, as S3 clients expect an access key id."""
+    return "EN" + secrets.token_hex(9).upper()

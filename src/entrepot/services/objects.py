@@ -1,0 +1,278 @@
+"""Named bytes in buckets: put, open, look up, list, delete. Knows neither HTTP nor SQL."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from entrepot.auth.permissions import authorize, may, require_known
+from entrepot.catalog import audit, blobs, listing, objects, uploads
+from entrepot.catalog.database import Catalog, Transaction
+from entrepot.catalog.ids import text_id
+from entrepot.errors import DigestMismatch, EntrepotError, NotFound
+from entrepot.failpoints import failpoint
+from entrepot.model import (
+    ALWAYS,
+    SYSTEM,
+    Action,
+    Algorithm,
+    Blob,
+    Body,
+    Bucket,
+    Claims,
+    Clock,
+    Condition,
+    Digest,
+    Facts,
+    FileSpan,
+    ObjectName,
+    Opened,
+    Page,
+    Principal,
+    Span,
+    Stamp,
+    StoredObject,
+    object_key,
+)
+from entrepot.services.places import allowed, can_read, find_bucket, resource_of
+from entrepot.storage.blobs import BlobStore, Received
+
+STEP: Final = 64 << 20
+"""How much room is kept at a time for a body of unknown length."""
+ONE_REQUEST_SECONDS: Final = 86400.0
+MAX_KEY_BYTES: Final = 1024
+MAX_AREA_KEY_BYTES: Final = 1280
+
+
+@dataclass(slots=True)
+class Room:
+    """The reservation of one running upload: a row that holds quota, and the id its bytes are staged under."""
+
+    catalog: Catalog
+    now: Clock
+    project_id: int
+    principal_id: int
+    id: str = ""
+    reserved: int = 0
+
+    async def cover(self, size: int) -> str:
+        """As `Reservation.cover`: the first time exactly what is known, then in steps."""
+        if self.id and size <= self.reserved:
+            return self.id
+        more = size if not self.id else max(STEP, size - self.reserved)
+        own_id, begun = self.id or text_id(), bool(self.id)
+
+        def reserve(tx: Transaction) -> None:
+            if begun:
+                uploads.grow(tx, self.project_id, own_id, more)
+                return
+            now = self.now()
+            uploads.begin(
+                tx, own_id, self.project_id, self.principal_id, now, now + ONE_REQUEST_SECONDS, size=None, reserve=more,
+                facts={},
+            )  # fmt: skip
+
+        await self.catalog.write(reserve)
+        self.id, self.reserved = own_id, self.reserved + more
+        failpoint("upload.reserved")
+        return own_id
+
+    async def release(self) -> None:
+        """Free what was reserved: the upload came to nothing."""
+        if self.id:
+            await self.catalog.write(lambda tx: uploads.drop(tx, self.id))
+            failpoint("quota.released")
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """Objects over one store of blobs and one catalog."""
+
+    blobs: BlobStore
+    catalog: Catalog
+    now: Clock
+
+    async def put(
+        self,
+        principal: Principal,
+        name: ObjectName,
+        body: Body,
+        claims: Claims,
+        facts: Facts,
+        condition: Condition = ALWAYS,
+        want: frozenset[Algorithm] = frozenset(),
+    ) -> StoredObject:
+        """The object `name` now points to; it moves when the last byte is safe, or not at all.
+
+        Raises: Denied; NotFound for the bucket; PreconditionFailed; QuotaExceeded; TooLarge; DigestMismatch; DiskFull;
+        BodyCut. Nothing is kept then.
+        """
+        bucket, condition = await self.catalog.probe(lambda tx: self._may_put(tx, principal, name, condition))
+        room = Room(self.catalog, self.now, bucket.project_id, principal.id)
+        try:
+            received = await self.blobs.receive(body, claims, want, room)
+            return await self._name(principal, bucket, name, received, facts, condition, room)
+        except BaseException:
+            await room.release()
+            raise
+
+    def _may_put(
+        self, tx: Transaction, principal: Principal, name: ObjectName, condition: Condition
+    ) -> tuple[Bucket, Condition]:
+        bucket, resource = allowed(tx, principal, Action.CREATE, name)
+        object_key(name.key, MAX_AREA_KEY_BYTES if bucket.areas else MAX_KEY_BYTES)
+        overwrite = may(principal, Action.OVERWRITE, resource)
+        return bucket, Condition(condition.absent, condition.etag, overwrite)
+
+    async def _name(
+        self,
+        principal: Principal,
+        bucket: Bucket,
+        name: ObjectName,
+        received: Received,
+        facts: Facts,
+        condition: Condition,
+        room: Room,
+    ) -> StoredObject:
+        """One commit: blob, name, reference, quota, the upload's end, audit."""
+
+        def bind(tx: Transaction) -> tuple[StoredObject, str]:
+            key = blobs.keep(tx, received.blob, received.edges, self.now())
+            stored = self.point(tx, principal, bucket, name.key, received.blob, facts, condition, room.reserved)
+            if room.id:
+                uploads.close(tx, room.id)
+            return stored, key
+
+        stored, key = await self._bound(received, bind)
+        if key != received.blob.key:
+            await self.blobs.unlink_loser(received)
+        return stored
+
+    async def _bound(
+        self, received: Received, bind: Callable[[Transaction], tuple[StoredObject, str]]
+    ) -> tuple[StoredObject, str]:
+        try:
+            return await self.catalog.write(bind)
+        except EntrepotError:  # refused for certain; after any other failure the file may have its row
+            await self.blobs.unlink_loser(received)
+            raise
+
+    def point(
+        self,
+        tx: Transaction,
+        principal: Principal,
+        bucket: Bucket,
+        key: str,
+        blob: Blob,
+        facts: Facts,
+        condition: Condition,
+        released: int = 0,
+    ) -> StoredObject:
+        """Within a commit: the name, now pointing to bytes that are held, with its audit row."""
+        etag = blob.checksums.get(Algorithm.MD5, blob.digest.hex)
+        now = self.now()
+        stored = objects.point(tx, bucket, key, blob.digest, blob.size, etag, facts, condition, now, released=released)
+        audit.record(
+            tx, principal, "put", now, project_id=bucket.project_id, name=f"{bucket.name}/{key}", digest=blob.digest.hex
+        )
+        return stored
+
+    async def find(self, principal: Principal, name: ObjectName) -> tuple[StoredObject, Blob]:
+        """What `name` points to, and its bytes, which are here. Raises: NotFound; Denied; Unauthenticated."""
+        return await self.catalog.probe(lambda tx: self._look_up(tx, principal, name))
+
+    def _look_up(self, tx: Transaction, principal: Principal, name: ObjectName) -> tuple[StoredObject, Blob]:
+        bucket, _ = allowed(tx, principal, Action.GET, name)
+        found = objects.find_with_blob(tx, bucket, name.key)
+        if found is None or found[1] is None or _is_over(found[0], self.now()):
+            raise NotFound("no such object")
+        return found[0], found[1]
+
+    async def find_digest(self, principal: Principal, digest: Digest) -> Blob:
+        """That blob, if the principal may read it under some name. Raises: NotFound; Unauthenticated."""
+
+        def look_up(tx: Transaction) -> Blob:
+            blob = blobs.find(tx, digest)
+            if blob is None or not can_read(tx, principal, digest):
+                require_known(principal)
+                raise NotFound(f"no blob {digest}")
+            return blob
+
+        return await self.catalog.read(look_up)
+
+    async def open_blob(self, blob: Blob, span: Span) -> Opened:
+        """The bytes of a blob whose reading was allowed. Raises: BadRange; NotFound if they are wrong or gone."""
+        span = span.within(blob.size)
+        try:
+            if blob.inline is not None:
+                delivery, must_hash = self.blobs.open(blob, span)
+            else:
+                delivery, must_hash = await self.blobs.run(self.blobs.open, blob, span)
+        except (DigestMismatch, NotFound) as error:
+            await self.quarantine(blob)
+            raise NotFound("no such object", why="its stored bytes are damaged", advice="push it again") from error
+        if not must_hash:
+            return Opened(blob, span, delivery)
+        assert isinstance(delivery, FileSpan)
+        return Opened(blob, span, delivery, self._judge(blob, delivery.stamp))
+
+    def _judge(self, blob: Blob, stamp: Stamp) -> Callable[[bool], Awaitable[None]]:
+        async def judged(right: bool) -> None:
+            if right:
+                await self.catalog.write(lambda tx: blobs.verified(tx, blob.key, stamp, self.now()))
+            else:
+                await self.quarantine(blob)
+
+        return judged
+
+    async def quarantine(self, blob: Blob) -> None:
+        """Take wrong bytes out of sight; the next push of the same digest repairs every name."""
+
+        def out_of_sight(tx: Transaction) -> None:
+            now = self.now()
+            blobs.quarantine(tx, blob.key, now)
+            audit.record(tx, SYSTEM, "quarantine", now, digest=blob.digest.hex)
+
+        await self.catalog.write(out_of_sight)
+        failpoint("scrub.quarantined")
+
+    async def page(
+        self,
+        principal: Principal,
+        bucket_name: str,
+        *,
+        project: str | None = None,
+        prefix: str = "",
+        after: str = "",
+        limit: int = 1000,
+        delimiter: str = "",
+    ) -> Page:
+        """A page of live names. Raises: NotFound; Denied; Unauthenticated."""
+
+        def look_up(tx: Transaction) -> Page:
+            bucket = find_bucket(tx, principal, bucket_name, project)
+            authorize(principal, Action.LIST, resource_of(tx, bucket, prefix))
+            return listing.page(tx, bucket, prefix, after, limit, delimiter)
+
+        return await self.catalog.read(look_up)
+
+    async def delete(self, principal: Principal, name: ObjectName) -> StoredObject | None:
+        """What `name` pointed to; it lies in the trash now. None if there was nothing. Raises: Denied; NotFound."""
+
+        def remove(tx: Transaction) -> StoredObject | None:
+            bucket, _ = allowed(tx, principal, Action.DELETE, name)
+            now = self.now()
+            removed = objects.remove(tx, bucket, name.key, now)
+            if removed:
+                text = f"{bucket.name}/{name.key}"
+                audit.record(
+                    tx, principal, "delete", now, project_id=bucket.project_id, name=text, digest=removed.digest.hex
+                )
+            return removed
+
+        removed = await self.catalog.write(remove)
+        failpoint("name.deleted")
+        return removed
+
+
+def _is_over(found: StoredObject, now: float) -> bool:
+    return found.expires_at is not None and found.expires_at <= now

@@ -1,0 +1,90 @@
+"""Where a name lies and whose it is: from what a caller wrote to a bucket and the resource rights are asked on."""
+
+from typing import Final
+
+from entrepot.auth.permissions import authorize, may
+from entrepot.catalog import listing, objects, projects
+from entrepot.catalog.database import Transaction
+from entrepot.errors import NoBucket
+from entrepot.model import (
+    Action,
+    Area,
+    AreaKind,
+    Bucket,
+    Digest,
+    Kind,
+    ObjectName,
+    Principal,
+    Resource,
+)
+
+AREAS_BUCKET: Final = "prominence-data"
+UPLOADS: Final = "uploads/"
+SCRATCH: Final = "scratch/"
+
+
+def find_bucket(tx: Transaction, principal: Principal, name: str, project: str | None = None) -> Bucket:
+    """That bucket of the given, else the caller's own project. Raises: NoBucket."""
+    found = projects.find_bucket(tx, project or principal.project, name)
+    if found is None:
+        raise NoBucket("no such bucket")
+    return found
+
+
+def resource_of(tx: Transaction, bucket: Bucket, key: str = "") -> Resource:
+    """What rights are asked on for `key`, or for the whole bucket."""
+    area = _area_of(tx, key) if bucket.areas else None
+    return Resource(bucket.project_id, bucket.public, area, bucket.name, key)
+
+
+def _area_of(tx: Transaction, key: str) -> Area:
+    """Whose part of a bucket with areas `key` lies in; outside all of them it is nobody's."""
+    if key.startswith(SCRATCH):
+        return Area(AreaKind.JOB, key.removeprefix(SCRATCH).partition("/")[0])
+    segment, _, rest = key.removeprefix(UPLOADS).partition("/")
+    owner = projects.area_of(tx, segment) if key.startswith(UPLOADS) else None
+    if owner is None:
+        return Area(AreaKind.JOB, "")
+    if owner.kind is AreaKind.USER:
+        return owner
+    folders = rest.rpartition("/")[0]
+    return Area(AreaKind.GROUP, f"{owner.name}/{folders}" if folders else owner.name)
+
+
+def allowed(tx: Transaction, principal: Principal, action: Action, name: ObjectName) -> tuple[Bucket, Resource]:
+    """The bucket of `name`, if the principal may do that to it. Raises: NotFound; Denied; Unauthenticated."""
+    bucket = find_bucket(tx, principal, name.bucket, name.project)
+    resource = resource_of(tx, bucket, name.key)
+    authorize(principal, action, resource)
+    return bucket, resource
+
+
+def can_read(tx: Transaction, principal: Principal, digest: Digest) -> bool:
+    """Whether some live name the principal may read points to those bytes. Knowing a digest opens nothing."""
+    for bucket_id in objects.buckets_with(tx, digest):
+        bucket = projects.bucket_by_id(tx, bucket_id)
+        if bucket is None:
+            continue
+        if not bucket.areas or principal.kind is not Kind.USER:
+            if may(principal, Action.GET, Resource(bucket.project_id, bucket.public, bucket=bucket.name)):
+                return True
+        elif any(
+            objects.holds_below(tx, bucket_id, digest, prefix, listing.successor(prefix))
+            for prefix in area_prefixes(tx, principal)
+        ):
+            return True
+    return False
+
+
+def area_prefixes(tx: Transaction, principal: Principal) -> list[str]:
+    """Beginnings of all keys in a bucket with areas that are the principal's own, its groups' or its job's."""
+    prefixes = [f"{SCRATCH}{principal.job}/"] if principal.job else []
+    own = projects.segment_of(tx, Area(AreaKind.USER, principal.name))
+    if own is not None:
+        prefixes.append(f"{UPLOADS}{own}/")
+    for group in principal.groups:
+        first, _, rest = group.partition("/")
+        segment = projects.segment_of(tx, Area(AreaKind.GROUP, first))
+        if segment is not None:
+            prefixes.append(f"{UPLOADS}{segment}/{rest}/" if rest else f"{UPLOADS}{segment}/")
+    return prefixes

@@ -1,0 +1,140 @@
+"""Projects with their quota, and buckets."""
+
+from dataclasses import dataclass
+
+from entrepot.auth.permissions import authorize, require_admin, require_known
+from entrepot.catalog import audit, projects
+from entrepot.catalog.database import Catalog, Transaction
+from entrepot.errors import BadName, NotFound
+from entrepot.model import (
+    MAX_QUOTA,
+    Action,
+    Bucket,
+    Clock,
+    Principal,
+    Project,
+    Resource,
+    bucket_name,
+    project_name,
+)
+from entrepot.services.places import find_bucket
+
+RESERVED = frozenset(
+    """
+    data prominence upload config checksum archive registry image identity info auth api ui version assets livez readyz
+    metrics sha256 oci
+    """.split()
+)
+"""Bucket names that are paths of other protocols."""
+
+
+@dataclass(frozen=True, slots=True)
+class Projects:
+    """What projects there are, and their buckets."""
+
+    catalog: Catalog
+    now: Clock
+
+    async def all(self, principal: Principal) -> list[Project]:
+        """Every project, by name. Raises: Denied."""
+        require_admin(principal)
+        return await self.catalog.read(projects.all_projects)
+
+    async def mine(self, principal: Principal) -> list[Project]:
+        """The projects the caller has a role in. Raises: Unauthenticated."""
+        require_known(principal)
+        found = await self.catalog.read(projects.all_projects)
+        return [project for project in found if project.id in principal.roles]
+
+    async def add(self, principal: Principal, name: str, quota: int | None) -> Project:
+        """A new project; a quota of None is none. Raises: Denied; BadName; Conflict."""
+        require_admin(principal)
+        project_name(name)
+        bytes_ = _quota(quota)
+
+        def add(tx: Transaction) -> Project:
+            made = projects.add(tx, name, bytes_, self.now())
+            audit.record(tx, principal, "add project", self.now(), project_id=made.id, name=name)
+            return made
+
+        return await self.catalog.write(add)
+
+    async def set_quota(self, principal: Principal, name: str, quota: int | None) -> Project:
+        """The project with another quota. Raises: Denied; NotFound; BadName."""
+        require_admin(principal)
+        bytes_ = _quota(quota)
+
+        def change(tx: Transaction) -> Project:
+            found = projects.known(tx, name)
+            projects.set_quota(tx, found.id, bytes_)
+            audit.record(tx, principal, "set quota", self.now(), project_id=found.id, name=f"{name} {bytes_}")
+            return projects.known(tx, name)
+
+        return await self.catalog.write(change)
+
+    async def remove(self, principal: Principal, name: str) -> None:
+        """The project is gone. Raises: Denied; NotFound; Conflict if it still has buckets."""
+        require_admin(principal)
+
+        def remove(tx: Transaction) -> None:
+            projects.remove(tx, projects.known(tx, name).id)
+            audit.record(tx, principal, "remove project", self.now(), name=name)
+
+        await self.catalog.write(remove)
+
+    async def buckets(self, principal: Principal, project: str | None) -> list[Bucket]:
+        """The buckets of a project the caller may read. Raises: Unauthenticated; NotFound."""
+        require_known(principal)
+
+        def look_up(tx: Transaction) -> list[Bucket]:
+            found = projects.find(tx, project or principal.project)
+            if found is None:
+                raise NotFound("no such project")
+            authorize(principal, Action.LIST, Resource(found.id))
+            return projects.buckets(tx, found.id)
+
+        return await self.catalog.read(look_up)
+
+    async def put_bucket(
+        self, principal: Principal, name: str, project: str | None, *, public: bool | None
+    ) -> tuple[Bucket, bool]:
+        """That bucket, made if it is missing; whether it was. `public` None leaves that as it is.
+
+        Raises: Unauthenticated; NotFound; Denied; BadName.
+        """
+        require_known(principal)
+        if name in RESERVED:
+            raise BadName(f"the bucket name {name} is taken by a path of the server")
+        bucket_name(name)
+
+        def put(tx: Transaction) -> tuple[Bucket, bool]:
+            home = projects.find(tx, project or principal.project)
+            if home is None:
+                raise NotFound("no such project")
+            before = projects.find_bucket(tx, home.name, name)
+            authorize(principal, Action.CREATE if before is None else Action.OVERWRITE, Resource(home.id))
+            made = projects.add_bucket(tx, home, name, self.now())
+            if public is not None and public != made.public:
+                authorize(principal, Action.OVERWRITE, Resource(home.id))
+                projects.set_public(tx, made.id, public)
+            audit.record(tx, principal, "put bucket", self.now(), project_id=home.id, name=name)
+            return projects.bucket_by_id(tx, made.id) or made, before is None
+
+        return await self.catalog.write(put)
+
+    async def remove_bucket(self, principal: Principal, name: str, project: str | None) -> None:
+        """The bucket is gone. Raises: NotFound; Denied; Conflict if it is not empty, trash included."""
+
+        def remove(tx: Transaction) -> None:
+            found = find_bucket(tx, principal, name, project)
+            authorize(principal, Action.DELETE, Resource(found.project_id, bucket=name))
+            projects.remove_bucket(tx, found)
+            audit.record(tx, principal, "remove bucket", self.now(), project_id=found.project_id, name=name)
+
+        await self.catalog.write(remove)
+
+
+def _quota(quota: int | None) -> int:
+    if quota is not None and not 0 <= quota <= MAX_QUOTA:
+        raise BadName("a quota is a number of bytes")
+    return MAX_QUOTA if quota is None else quota

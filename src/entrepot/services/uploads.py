@@ -1,0 +1,350 @@
+"""Resumable uploads: begin, send parts at any offset, see what is held, commit. A restart loses nothing acknowledged.
+
+open --part--> open        every part: written, hashed, synced, then its row; only then acknowledged
+open --commit--> completing --same--> done        the same commit again gets the same answer
+                            --other--> dropped    another sha256 than was promised
+                            --short--> open       send what is missing
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from entrepot.auth.permissions import authorize, may
+from entrepot.catalog import accounts, blobs, objects, projects, uploads
+from entrepot.catalog.database import Catalog, Transaction
+from entrepot.catalog.ids import text_id
+from entrepot.catalog.uploads import Piece, Upload
+from entrepot.errors import BadRange, Conflict, DigestMismatch, EntrepotError, NotFound, Unauthenticated
+from entrepot.failpoints import failpoint
+from entrepot.model import (
+    Action,
+    Algorithm,
+    Body,
+    Bucket,
+    Claims,
+    Clock,
+    Condition,
+    Digest,
+    Facts,
+    ObjectName,
+    Principal,
+    StoredObject,
+    object_key,
+)
+from entrepot.model import Piece as Bytes
+from entrepot.services.identity import principal_of
+from entrepot.services.objects import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, Objects
+from entrepot.services.places import allowed, can_read, resource_of
+from entrepot.storage.assembly import Assembly
+from entrepot.storage.blobs import BlobStore
+
+PART_BYTES: Final = 16 << 20
+MAX_BYTES: Final = 1 << 43
+LIFE_SECONDS: Final = 7 * 86400.0
+DONE_SECONDS: Final = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be uploaded: the name, what it will carry, and what the client knows of the bytes."""
+
+    name: ObjectName
+    facts: Facts
+    size: int | None = None
+    sha256: Digest | None = None
+    edges: str | None = None
+    absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open or finished upload as its client sees it."""
+
+    id: str
+    state: str
+    have: tuple[Piece, ...] = ()
+    maybe: bool = False
+    object: StoredObject | None = None
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """Resumable uploads into objects."""
+
+    objects: Objects
+    blobs: BlobStore
+    catalog: Catalog
+    now: Clock
+    _open: dict[str, Assembly] = field(default_factory=dict)
+
+    async def begin(self, principal: Principal, wish: Wish) -> Session | StoredObject:
+        """An upload to send parts to; or the object itself if the principal may already read these bytes.
+
+        Asked again for the same name, size and edges, the upload that is open. Raises: Denied; NotFound for the bucket;
+        PreconditionFailed; QuotaExceeded; DiskFull; BadRange for a size over 8 TiB.
+        """
+        if wish.size is not None and not 0 <= wish.size <= MAX_BYTES:
+            raise BadRange("an upload has at most 8 TiB")
+        if wish.sha256:
+            linked = await self.catalog.write(lambda tx: self._link(tx, principal, wish))
+            if linked:
+                return linked
+        found, maybe = await self.catalog.read(lambda tx: self._look_around(tx, principal, wish))
+        if found:
+            pieces = await self.catalog.read(lambda tx: uploads.pieces(tx, found.id))
+            return Session(found.id, "open", tuple(pieces), resumed=True)
+        self.blobs.check_room(wish.size or 0)
+        upload_id = text_id()
+        await self.catalog.write(lambda tx: self._insert(tx, principal, wish, upload_id))
+        failpoint("upload.reserved")
+        try:
+            staging = await self.blobs.run(self.blobs.driver.stage, upload_id, wish.size)
+        except EntrepotError:
+            await self.catalog.write(lambda tx: uploads.drop(tx, upload_id))
+            raise
+        self._open[upload_id] = Assembly(staging)
+        return Session(upload_id, "open", maybe=maybe)
+
+    def _link(self, tx: Transaction, principal: Principal, wish: Wish) -> StoredObject | None:
+        """The name pointed to bytes that are here, without one of them being sent."""
+        bucket, condition = self._may_begin(tx, principal, wish)
+        assert wish.sha256
+        blob = blobs.find(tx, wish.sha256)
+        if (
+            blob is None
+            or (wish.size is not None and wish.size != blob.size)
+            or not can_read(tx, principal, blob.digest)
+        ):
+            return None
+        blobs.hold(tx, blob.digest)
+        failpoint("lease.taken")
+        return self.objects.point(tx, principal, bucket, wish.name.key, blob, wish.facts, condition)
+
+    def _may_begin(self, tx: Transaction, principal: Principal, wish: Wish) -> tuple[Bucket, Condition]:
+        bucket, resource = allowed(tx, principal, Action.CREATE, wish.name)
+        object_key(wish.name.key, MAX_AREA_KEY_BYTES if bucket.areas else MAX_KEY_BYTES)
+        return bucket, Condition(wish.absent, None, may(principal, Action.OVERWRITE, resource))
+
+    def _look_around(self, tx: Transaction, principal: Principal, wish: Wish) -> tuple[Upload | None, bool]:
+        """The upload that is already open for this wish, and whether bytes with these edges might be here."""
+        bucket, _ = self._may_begin(tx, principal, wish)
+        if wish.size is None:
+            return None, False
+        for found in uploads.open_ones(tx, principal.id, bucket.id, wish.name.key, wish.size):
+            if found.facts["edges"] == wish.edges and found.facts["sha256"] == (wish.sha256 and wish.sha256.hex):
+                return found, False
+        if wish.edges is None or wish.sha256 is not None:
+            return None, False
+        digests = blobs.with_edges(tx, wish.edges, wish.size)
+        return None, any(can_read(tx, principal, digest) for digest in digests)
+
+    def _insert(self, tx: Transaction, principal: Principal, wish: Wish, upload_id: str) -> None:
+        bucket, _ = self._may_begin(tx, principal, wish)
+        now = self.now()
+        facts: dict[str, Any] = {
+            "type": wish.facts.content_type,
+            "labels": dict(wish.facts.metadata),
+            "expires_at": wish.facts.expires_at,
+            "absent": wish.absent,
+            "edges": wish.edges,
+            "sha256": wish.sha256.hex if wish.sha256 else None,
+            "principal": principal.name,
+            "groups": list(principal.groups),
+            "job": principal.job,
+        }
+        uploads.begin(
+            tx, upload_id, bucket.project_id, principal.id, now, now + LIFE_SECONDS, bucket_id=bucket.id,
+            name=wish.name.key, size=wish.size, reserve=wish.size or 0, facts=facts,
+        )  # fmt: skip
+
+    async def write(self, upload_id: str, offset: int, body: Body, sha256: str | None, size: int | None) -> Piece:
+        """The piece this upload holds once `body` has landed at `offset` and is safe on disk.
+
+        A part may come twice and in any order; one sent again replaces what it touches. `size` is what was announced.
+        Raises: NotFound; Conflict while it is completed; BadRange outside the announced size; DigestMismatch; BodyCut;
+        QuotaExceeded; DiskFull. What was acknowledged before stays.
+        """
+        upload = await self.catalog.read(lambda tx: self._writable(tx, upload_id))
+        limit = MAX_BYTES if upload.size is None else upload.size
+        if offset + (size or 0) > limit:
+            raise BadRange(f"the upload has {limit} bytes")
+        assembly = await self._assembly(upload)
+        if size:
+            await self._make_way(assembly, upload, offset, offset + size)
+        running, stop = hashlib.sha256(), offset
+        async for pieces in body:
+            length = sum(map(len, pieces))
+            if stop + length > limit:
+                raise BadRange(f"the upload has {limit} bytes")
+            if not size:
+                await self._make_way(assembly, upload, stop, stop + length)
+            if upload.size is None:
+                await self._cover(upload, stop + length)
+            self.blobs.check_room(0)
+            stop += await self.blobs.run(_write, assembly, running, stop, pieces)
+        piece = Piece(offset, stop, running.hexdigest())
+        if sha256 is not None and piece.sha256 != sha256:
+            raise DigestMismatch(f"the sha256 of the part is {piece.sha256}, you gave {sha256}", advice="send it again")
+        if piece.stop > piece.start:
+            await self._acknowledge(assembly, upload, piece)
+        return piece
+
+    async def _make_way(self, assembly: Assembly, upload: Upload, start: int, stop: int) -> None:
+        """Pieces about to be written over count no more, in the catalog first."""
+        touched = await self.catalog.read(
+            lambda tx: any(piece.start < stop and piece.stop > start for piece in uploads.pieces(tx, upload.id))
+        )
+        if touched:
+
+            def drop(tx: Transaction) -> None:
+                uploads.drop_pieces(tx, upload.id, start, stop)
+                uploads.progress(tx, upload.id, 0, None, self.now() + LIFE_SECONDS)
+
+            await self.catalog.write(drop)
+            assembly.lift(start, stop)
+
+    async def _cover(self, upload: Upload, size: int) -> None:
+        """Reserve room, in whole parts, for an upload whose length nobody announced."""
+
+        def grow(tx: Transaction) -> None:
+            held = uploads.known(tx, upload.id).reserved
+            if size > held:
+                uploads.grow(tx, upload.project_id, upload.id, -(-(size - held) // PART_BYTES) * PART_BYTES)
+
+        if size > (await self.catalog.read(lambda tx: uploads.known(tx, upload.id))).reserved:
+            await self.catalog.write(grow)
+
+    async def _acknowledge(self, assembly: Assembly, upload: Upload, piece: Piece) -> None:
+        try:
+            await self.blobs.run(assembly.staging.sync)
+        except (OSError, EntrepotError):
+            await self.discard(upload.id)
+            raise
+        front, state = await self.blobs.run(assembly.land, piece.start, piece.stop)
+
+        def remember(tx: Transaction) -> None:
+            if uploads.known(tx, upload.id).state != "open":
+                raise Conflict("the upload is being completed")
+            uploads.add_piece(tx, upload.id, piece)
+            uploads.progress(tx, upload.id, front, state, self.now() + LIFE_SECONDS)
+
+        await self.catalog.write(remember)
+        failpoint("upload.progressed")
+
+    async def state(self, upload_id: str) -> Session:
+        """What the upload holds, or what it became. Raises: NotFound."""
+        return await self.catalog.read(lambda tx: self._session(tx, _resumable(tx, upload_id)))
+
+    def _session(self, tx: Transaction, upload: Upload) -> Session:
+        if upload.state != "done":
+            return Session(upload.id, upload.state, tuple(uploads.pieces(tx, upload.id)))
+        bucket = projects.bucket_by_id(tx, upload.bucket_id or 0)
+        stored = objects.find_version(tx, bucket, upload.name or "", upload.result or 0) if bucket else None
+        return Session(upload.id, "done", object=stored)
+
+    async def discard(self, upload_id: str) -> None:
+        """Forget the upload and its bytes. Raises: NotFound."""
+        if not await self.catalog.write(lambda tx: uploads.drop(tx, upload_id)):
+            raise NotFound("no such upload")
+        assembly = self._open.pop(upload_id, None)
+        await self.blobs.run(assembly.staging.discard if assembly else lambda: self.blobs.driver.discard(upload_id))
+
+    async def commit(self, upload_id: str, size: int, sha256: Digest | None) -> Session:
+        """The finished upload; `completing` if another call is just at it.
+
+        Raises: NotFound; BadRange if bytes are missing; DigestMismatch, and then all of it is gone; PreconditionFailed.
+        """
+        upload = await self.catalog.read(lambda tx: _resumable(tx, upload_id))
+        if upload.state != "open" or not await self.catalog.write(lambda tx: uploads.claim(tx, upload_id)):
+            return await self.state(upload_id)
+        try:
+            return await self._complete(upload, size, sha256)
+        except DigestMismatch:
+            await self.discard(upload_id)
+            raise
+        except BaseException:
+            await self.catalog.write(lambda tx: uploads.reopen(tx, upload_id))
+            raise
+
+    async def _complete(self, upload: Upload, size: int, sha256: Digest | None) -> Session:
+        promised = {digest for digest in (sha256.hex if sha256 else None, upload.facts["sha256"]) if digest}
+        assembly = await self._assembly(upload)
+        digest = await self.blobs.run(assembly.finish, size)
+        if promised - {digest}:
+            raise DigestMismatch(f"the sha256 of the bytes is {digest}, you gave {(promised - {digest}).pop()}")
+        claims = Claims(size, {Algorithm.SHA256: digest})
+        principal, bucket, condition = await self.catalog.read(lambda tx: self._still_may(tx, upload))
+        received = await self.blobs.run(self.blobs.assemble, assembly, size, claims)
+        self._open.pop(upload.id, None)
+
+        def bind(tx: Transaction) -> tuple[StoredObject, str]:
+            key = blobs.keep(tx, received.blob, received.edges, self.now())
+            facts = Facts(upload.facts["type"], upload.facts["labels"], upload.facts["expires_at"])
+            held = uploads.known(tx, upload.id).reserved
+            stored = self.objects.point(tx, principal, bucket, upload.name or "", received.blob, facts, condition, held)
+            uploads.finish(tx, upload.id, stored.version, self.now() + DONE_SECONDS)
+            return stored, key
+
+        try:
+            stored, key = await self.catalog.write(bind)
+        except EntrepotError:
+            await self.blobs.unlink_loser(received)
+            await self.catalog.write(lambda tx: uploads.drop(tx, upload.id))
+            raise
+        if key != received.blob.key:
+            await self.blobs.unlink_loser(received)
+        return Session(upload.id, "done", object=stored)
+
+    def _writable(self, tx: Transaction, upload_id: str) -> Upload:
+        """An open upload whose owner may still create that name."""
+        upload = _resumable(tx, upload_id)
+        if upload.state != "open":
+            raise Conflict("the upload is finished, or just being completed")
+        self._still_may(tx, upload)
+        return upload
+
+    def _still_may(self, tx: Transaction, upload: Upload) -> tuple[Principal, Bucket, Condition]:
+        """The owner with the rights it has now. Raises: Unauthenticated; Denied; NotFound."""
+        account = accounts.find(tx, upload.facts["principal"])
+        bucket = projects.bucket_by_id(tx, upload.bucket_id or 0)
+        if account is None or account.disabled or account.id != upload.principal_id:
+            raise Unauthenticated("whoever began this upload may no longer continue it")
+        if bucket is None:
+            raise NotFound("the bucket is gone")
+        principal = principal_of(tx, account, tuple(upload.facts["groups"]), upload.facts["job"])
+        resource = resource_of(tx, bucket, upload.name or "")
+        authorize(principal, Action.CREATE, resource)
+        overwrite = may(principal, Action.OVERWRITE, resource)
+        return principal, bucket, Condition(upload.facts["absent"], None, overwrite)
+
+    async def _assembly(self, upload: Upload) -> Assembly:
+        """The upload's staging area, taken up again if another process left it."""
+        found = self._open.get(upload.id)
+        if found:
+            return found
+        fresh, pieces = await self.catalog.read(
+            lambda tx: (uploads.known(tx, upload.id), uploads.pieces(tx, upload.id))
+        )
+        try:
+            staging = await self.blobs.run(self.blobs.driver.reopen, upload.id)
+        except NotFound:
+            await self.discard(upload.id)
+            raise NotFound("no such upload", why="its bytes were lost", advice="begin a new one") from None
+        made = Assembly(staging, fresh.front, fresh.hash_state, [(piece.start, piece.stop) for piece in pieces])
+        return self._open.setdefault(upload.id, made)
+
+
+def _resumable(tx: Transaction, upload_id: str) -> Upload:
+    found = uploads.known(tx, upload_id)
+    if found.bucket_id is None:
+        raise NotFound("no such upload")
+    return found
+
+
+def _write(assembly: Assembly, running: "hashlib._Hash", offset: int, pieces: Sequence[Bytes]) -> int:
+    for piece in pieces:
+        running.update(piece)
+    return assembly.write(offset, pieces)

@@ -1,0 +1,72 @@
+"""One upload's bytes: parts land anywhere, a hash follows the contiguous front of those that were acknowledged.
+
+The hash reads them back from the page cache once they are verified and synced: a part that turns out wrong, or is
+still on its way when the process dies, is never in a saved state.
+"""
+
+import threading
+from bisect import insort
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from entrepot.errors import BadRange
+from entrepot.model import Piece
+from entrepot.storage.driver import Staging
+from entrepot.storage.hashing import Sha256
+
+READ_BYTES: Final = 1 << 20
+
+
+class Assembly:
+    """A staging area and the running hash of its first `front` bytes. Threads may write and land at once."""
+
+    def __init__(
+        self, staging: Staging, front: int = 0, state: bytes | None = None, landed: Iterable[tuple[int, int]] = ()
+    ) -> None:
+        """`landed`: acknowledged ranges. A state this library cannot take up means reading from the start."""
+        self.staging = staging
+        self._lock = threading.Lock()
+        self._landed = sorted(landed)
+        try:
+            self._hash, self._front = (Sha256(state), front) if state else (Sha256(), 0)
+        except ValueError:
+            self._hash, self._front = Sha256(), 0
+
+    def write(self, offset: int, pieces: Sequence[Piece]) -> int:
+        """Bytes written at `offset`. Raises: DiskFull."""
+        return self.staging.write(offset, pieces)
+
+    def land(self, start: int, stop: int) -> tuple[int, bytes | None]:
+        """Those bytes count from now on; the front and the hash state there."""
+        with self._lock:
+            insort(self._landed, (start, stop))
+            self._follow()
+            return self._front, self._hash.state()
+
+    def lift(self, start: int, stop: int) -> None:
+        """Those bytes are about to change: whatever touches them counts no more."""
+        with self._lock:
+            self._landed = [(a, b) for a, b in self._landed if b <= start or a >= stop]
+            if start < self._front:
+                self._hash, self._front = Sha256(), 0
+
+    def finish(self, size: int) -> str:
+        """The sha256 in hex of all `size` bytes. Raises: BadRange if some are missing or more came."""
+        with self._lock:
+            self._follow()
+            if self._front != size:
+                raise BadRange(
+                    f"the upload holds {self._front} bytes without a gap, not {size}", advice="send what is missing"
+                )
+            return self._hash.hexdigest()
+
+    def _follow(self) -> None:
+        for start, stop in self._landed:
+            if start > self._front:
+                break
+            while self._front < stop:
+                piece = self.staging.read(self._front, min(READ_BYTES, stop - self._front))
+                if not piece:
+                    raise BadRange("bytes that were acknowledged are missing from the staging area")
+                self._hash.update(piece)
+                self._front += len(piece)

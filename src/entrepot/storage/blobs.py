@@ -1,0 +1,233 @@
+"""Receive, verify, keep and open blobs. It knows bytes and digests; names, and which blobs exist, are the catalog's.
+
+Whatever was promised, the sha256 is always computed here, while the bytes arrive, in worker threads. At most
+`inline_bytes` long, they need no file: they travel in the commit that names them.
+"""
+
+import asyncio
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, ParamSpec, Protocol, TypeVar
+
+from entrepot.errors import BadRequest, BodyCut, DigestMismatch, DiskFull, NotFound
+from entrepot.failpoints import failpoint
+from entrepot.model import Algorithm, Blob, Body, Claims, Clock, Digest, FileSpan, Piece, Span
+from entrepot.storage.assembly import Assembly
+from entrepot.storage.driver import Driver, Staging
+from entrepot.storage.hashing import Checksums, checksums_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+EDGE_BYTES: Final = 1 << 20
+EDGED_FROM: Final = 64 << 20
+"""Blobs at least this long keep a checksum of their edges: worth asking for before the whole is hashed."""
+DAY: Final = 86400.0
+
+
+class Reservation(Protocol):
+    """Room kept for bytes on their way in."""
+
+    async def cover(self, size: int) -> str:
+        """The id to stage under, once there is room for `size` bytes in all. Raises: QuotaExceeded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Verified bytes, safe on disk or in memory, that no name points to yet."""
+
+    blob: Blob
+    edges: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes, durations in seconds. The reserve is the larger of bytes and share of the disk."""
+
+    inline_bytes: int = 16 << 10
+    reserve_bytes: int = 1 << 30
+    reserve_share: float = 0.02
+    verify_reads_seconds: float = 7 * DAY
+
+
+class BlobStore:
+    """Blobs over one driver. Blocking work runs in its own threads."""
+
+    def __init__(self, driver: Driver, now: Clock, limits: Limits | None = None, *, threads: int = 16) -> None:
+        self.driver = driver
+        self.limits = limits or Limits()
+        self._now = now
+        self._threads = ThreadPoolExecutor(threads, "bytes")
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `work` gives, done in a worker thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
+
+    def close(self) -> None:
+        """Wait for the threads."""
+        self._threads.shutdown()
+
+    async def receive(
+        self, body: Body, claims: Claims, want: frozenset[Algorithm], reservation: Reservation
+    ) -> Received:
+        """The bytes of `body`, verified against every claim, under a key of their own. No body is ever held whole.
+
+        Raises: DigestMismatch; BodyCut; BadRequest for a body longer than claimed; QuotaExceeded; DiskFull. Nothing
+        is kept then.
+        """
+        head, size, ended = await self._head(body, claims.size)
+        if ended:
+            return Received(self._inline(head, claims, want))
+        self.check_room(claims.size or size)
+        staging = await self.run(self.driver.stage, await reservation.cover(claims.size or size), claims.size)
+        try:
+            return await self._fill(staging, head, body, claims, want, reservation)
+        except BaseException:
+            await asyncio.shield(self.run(staging.discard))
+            raise
+
+    async def _head(self, body: Body, size: int | None) -> tuple[list[Piece], int, bool]:
+        """Pieces of up to `inline_bytes` and what came with them, their length, and whether that is all."""
+        head: list[Piece] = []
+        total = 0
+        if size is not None and size > self.limits.inline_bytes:
+            return head, total, False
+        async for pieces in body:
+            head += pieces
+            total += sum(map(len, pieces))
+            if total > self.limits.inline_bytes:
+                return head, total, False
+        return head, total, True
+
+    def _inline(self, head: Sequence[Piece], claims: Claims, want: frozenset[Algorithm]) -> Blob:
+        data = b"".join(head)
+        check_size(len(data), claims)
+        sums = checksums_of(data, want | claims.checksums.keys())
+        check_claims(sums, claims)
+        digest = sums[Algorithm.SHA256]
+        return Blob(Digest(digest), len(data), new_key(digest), sums, self._now(), inline=data)
+
+    async def _fill(
+        self,
+        staging: Staging,
+        head: Sequence[Piece],
+        body: Body,
+        claims: Claims,
+        want: frozenset[Algorithm],
+        reservation: Reservation,
+    ) -> Received:
+        sums = Checksums(want | claims.checksums.keys())
+        size = await self.run(_take, staging, sums, 0, head)
+        async for pieces in body:
+            if claims.size is None:
+                await reservation.cover(size + sum(map(len, pieces)))
+                self.check_room(0)
+            size += await self.run(_take, staging, sums, size, pieces)
+        check_size(size, claims)
+        return await self.run(self._settle, staging, size, sums.result(), claims)
+
+    def _settle(self, staging: Staging, size: int, sums: Mapping[Algorithm, str], claims: Claims) -> Received:
+        check_claims(sums, claims)
+        failpoint("blob.verified")
+        edges = edges_of(staging.read, size) if size >= EDGED_FROM else None
+        digest = sums[Algorithm.SHA256]
+        key = new_key(digest)
+        return Received(Blob(Digest(digest), size, key, sums, self._now(), staging.commit(key)), edges)
+
+    def assemble(self, assembly: Assembly, size: int, claims: Claims) -> Received:
+        """The bytes of a resumed upload, verified and kept. Blocks.
+
+        Raises: BadRange if bytes are missing; DigestMismatch. The staging area is not touched then.
+        """
+        assembly.staging.cut(size)
+        return self._settle(assembly.staging, size, {Algorithm.SHA256: assembly.finish(size)}, claims)
+
+    def check_room(self, size: int) -> None:
+        """Raises: DiskFull if `size` more bytes would eat into the reserve."""
+        room = self.driver.room()
+        if room.free - size < max(self.limits.reserve_bytes, int(room.total * self.limits.reserve_share)):
+            raise DiskFull("the server's disk is full", advice="try again later, or tell the operator")
+
+    def open(self, blob: Blob, span: Span) -> tuple[FileSpan | bytes, bool]:
+        """The bytes of `span`, and whether they must be hashed on their way out. Blocks for one `open` and `fstat`.
+
+        Raises: BadRange; NotFound if the file is gone; DigestMismatch if its length is wrong.
+        """
+        span = span.within(blob.size)
+        if blob.inline is not None:
+            if hashlib.sha256(blob.inline).hexdigest() != blob.digest.hex:
+                raise DigestMismatch("the stored bytes are wrong")
+            return blob.inline[span.start : span.stop], False
+        opened = self.driver.open(blob.key, span)
+        if opened.stamp.size != blob.size:
+            os.close(opened.descriptor)
+            raise DigestMismatch("the stored file has another length")
+        old = self._now() - blob.verified_at >= self.limits.verify_reads_seconds
+        return opened, span.length == blob.size and (old or opened.stamp != blob.stamp)
+
+    async def check(self, blob: Blob) -> bool:
+        """Whether the stored bytes are the right ones, read whole."""
+        try:
+            return await self.run(self._check, blob)
+        except NotFound:
+            return False
+
+    def _check(self, blob: Blob) -> bool:
+        if blob.inline is not None:
+            return hashlib.sha256(blob.inline).hexdigest() == blob.digest.hex
+        opened = self.driver.open(blob.key, Span())
+        running, offset = hashlib.sha256(), 0
+        try:
+            while piece := os.pread(opened.descriptor, 1 << 20, offset):
+                running.update(piece)
+                offset += len(piece)
+        finally:
+            os.close(opened.descriptor)
+        return running.hexdigest() == blob.digest.hex
+
+    async def unlink_loser(self, received: Received) -> None:
+        """An equal blob was here first: our copy goes."""
+        if received.blob.inline is None:
+            failpoint("blob.loser_unlinking")
+            await self.run(self.driver.delete, received.blob.key)
+
+
+def new_key(digest_hex: str) -> str:
+    """A key no bytes ever lay under: digest and generation."""
+    return f"{digest_hex}.{secrets.token_hex(4)}"
+
+
+def edges_of(read: Callable[[int, int], bytes], size: int) -> str:
+    """The sha256 in hex of the first and the last MiB."""
+    running = hashlib.sha256(read(0, EDGE_BYTES))
+    running.update(read(max(0, size - EDGE_BYTES), EDGE_BYTES))
+    return running.hexdigest()
+
+
+def check_size(size: int, claims: Claims) -> None:
+    """Raises: BodyCut, BadRequest if that is not the claimed size."""
+    if claims.size is not None and size < claims.size:
+        raise BodyCut(f"the body ended after {size} of {claims.size} bytes")
+    if claims.size is not None and size > claims.size:
+        raise BadRequest(f"the body is longer than the {claims.size} bytes that were announced")
+
+
+def check_claims(sums: Mapping[Algorithm, str], claims: Claims) -> None:
+    """Raises: DigestMismatch if a claimed checksum is not that of the bytes."""
+    for algorithm, claimed in claims.checksums.items():
+        if algorithm in sums and sums[algorithm] != claimed:
+            raise DigestMismatch(
+                f"the {algorithm.value} of the bytes is {sums[algorithm]}, you gave {claimed}",
+                why="they changed on the way, or the checksum is of other bytes",
+            )
+
+
+def _take(staging: Staging, sums: Checksums, offset: int, pieces: Sequence[Piece]) -> int:
+    for piece in pieces:
+        sums.update(piece)
+    return staging.write(offset, pieces) if pieces else 0
