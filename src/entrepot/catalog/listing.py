@@ -13,8 +13,8 @@ from entrepot.catalog.objects import COLUMNS, object_of
 from entrepot.catalog.schema import object_
 from entrepot.model import Bucket, CommonPrefix, Page, StoredObject
 
-END: Final = "\U0010ffff"
-"""Sorts after every name: the upper bound of an empty prefix."""
+END: Final = "\U0010ffff" * 321
+"""Sorts after every name of up to 1,280 bytes: the upper bound of an empty prefix."""
 
 _WITHIN: Final = (
     object_.c.bucket_id == bindparam("bucket"),

@@ -37,6 +37,5 @@ def show(session: Session) -> None:
 
 
 def _add(session: Session, name: str, value: str | None, source: str) -> None:
-    session.output.add(
-        Row((name, value or "", source), SettingReport(name, value, source), (name, value or "-", source))
-    )
+    shape = SettingReport(name, value, source)
+    session.output.add(Row((name, value or "", source), shape, (name, value or "-", source)))

@@ -40,7 +40,8 @@ class Output:
     def __init__(self, style: Style, stream: TextIO | None = None) -> None:
         self.style = style
         self._stream = stream or sys.stdout
-        self._spool = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, mode="w+", encoding="utf-8", newline="\n")  # noqa: SIM115  # closed by our own `with`
+        # closed at the end of our own `with`
+        self._spool = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, "w+", encoding="utf-8")  # noqa: SIM115
         self._table: list[Sequence[str]] = []
         self._header: Sequence[str] | None = None
 

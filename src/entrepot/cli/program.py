@@ -106,6 +106,5 @@ def _interrupted(argv: list[str], flags: dict[str, str]) -> int:
 
 
 def _wants_json(argv: list[str], flags: dict[str, str]) -> bool:
-    return (
-        "json" in flags or "--json" in argv or os.environ.get("ENTREPOT_JSON", "").lower() in ("1", "true", "yes", "on")
-    )
+    told = os.environ.get("ENTREPOT_JSON", "").lower() in ("1", "true", "yes", "on")
+    return told or "json" in flags or "--json" in argv

@@ -30,6 +30,10 @@ class Session:
     settings: Settings
     output: Output
 
+    def at(self, server: str) -> "Session":
+        """The same at another server."""
+        return Session(self.settings.at(server), self.output)
+
     def say(self, text: str) -> None:
         """A line for people on stderr; not with `-q`."""
         if not self.settings.is_on("quiet"):
@@ -63,7 +67,7 @@ class Session:
         return reference
 
     @contextmanager
-    def client(self, *, server: str | None = None, token: str | None = None) -> "Iterator[Client]":
+    def client(self, *, token: str | None = None) -> "Iterator[Client]":
         """A client of the session's server, closed afterwards; `token` None: the one the settings give."""
         from entrepot.client.connect import Trust
         from entrepot.client.remote import Client
@@ -71,7 +75,7 @@ class Session:
         rate = self.settings.text("bwlimit")
         found = (self.settings.token()[0] or "") if token is None else token
         with Client(
-            server or self.settings.server(),
+            self.settings.server(),
             found,
             self.settings.project,
             trust=Trust(self.settings.text("cacert"), self.settings.is_on("insecure")),

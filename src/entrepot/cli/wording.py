@@ -42,6 +42,5 @@ def escaped(text: str, *, for_people: bool = True) -> str:
 def _escape(char: str) -> str:
     short = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
     code = ord(char)
-    return short.get(char) or (
-        f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
-    )
+    width, letter = (2, "x") if code < 0x100 else (4, "u") if code < 0x10000 else (8, "U")
+    return short.get(char) or f"\\{letter}{code:0{width}x}"

@@ -47,6 +47,7 @@ class Settings:
 
     values: Mapping[str, Value]
     environ: Mapping[str, str]
+    flags: Mapping[str, str]
 
     @classmethod
     def read(cls, flags: Mapping[str, str], environ: Mapping[str, str]) -> "Settings":
@@ -62,7 +63,11 @@ class Settings:
         values["profile"] = chosen
         if values["server"].text is None and environ.get("PROMINENCE_URL"):
             values["server"] = Value(environ["PROMINENCE_URL"], "PROMINENCE_URL")
-        return cls(values, environ)
+        return cls(values, environ, flags)
+
+    def at(self, server: str) -> "Settings":
+        """As if `--server` had said this: another server's profile does not count. Raises: UsageError; Denied."""
+        return Settings.read({**self.flags, "server": server}, self.environ)
 
     def text(self, name: str) -> str | None:
         """A setting as it was written."""
@@ -122,7 +127,7 @@ class Settings:
 def server_url(text: str) -> str:
     """`text` as the URL of a server: https unless it says http or is this machine. Raises: UsageError."""
     if "://" not in text:
-        text = f"{'http' if _is_here(text) else 'https'}://{text}"
+        text = f"{'http' if is_here(text) else 'https'}://{text}"
     parts = urlsplit(text)
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise UsageError("a server's address has no user, query or fragment", advice="entrepot login HOST --user NAME")
@@ -137,7 +142,8 @@ def read_token_file(path: str) -> str:
         return sound_token(file.read(65536))
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
+    """True for an address of this machine alone."""
     name = urlsplit(f"//{host}").hostname or ""
     return name == "localhost" or name.startswith("127.") or name == "::1"
 
