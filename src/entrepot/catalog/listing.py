@@ -70,7 +70,7 @@ _FOLDED_PAGE: Final = Query(
     ).bindparams(*_TYPED),
     postgresql=text(
         _POSTGRES.format(
-            find="position(:d in substr(o.name, :cut))", found="position(:d in substr(entry.name, :cut))", one="chr(1)"
+            find="strpos(substr(o.name, :cut), :d)", found="strpos(substr(entry.name, :cut), :d)", one="chr(1)"
         )
     ).bindparams(*_TYPED),
 )

@@ -100,14 +100,10 @@ def _by_password(session: Session, server: str, user: str | None, *, password_st
 
 
 def _refuse_plain(session: Session, server: str) -> None:
-    if (
-        server.startswith("http://")
-        and not is_here(server.removeprefix("http://"))
-        and not session.settings.is_on("insecure")
-    ):
-        raise UsageError(
-            f"no password goes to {server}", why="it would travel in the clear", advice="https, or --insecure"
-        )
+    is_plain = server.startswith("http://") and not is_here(server.removeprefix("http://"))
+    if is_plain and not session.settings.is_on("insecure"):
+        why = "it would travel in the clear"
+        raise UsageError(f"no password goes to {server}", why=why, advice="https, or --insecure")
 
 
 def _others(also: str | None) -> list[str]:

@@ -44,7 +44,7 @@ _TYPES: Final = ("auto", "sif", "oci", "disk", "file")
     click.Option(["--make-bucket"], is_flag=True, help="Make the bucket if it is missing."),
     click.Option(["--error-on-no-transfer"], is_flag=True, help="Exit 9 if nothing had to be sent."),
     help="Send SOURCE, a file, a folder or - for standard input, to REF: object:[PROJECT:]BUCKET/KEY, or below it "
-    "if it ends in /. `dir/` sends what is inside, `dir` the folder. Without REF it is object:files/ and the file's name.",
+    "if it ends in /. `dir/` sends what is inside, `dir` the folder. Without REF: object:files/ and its name.",
 )
 def push(
     session: Session,
