@@ -3,6 +3,7 @@
 Sizes and offsets are bytes. An `Instant` is seconds since the epoch, UTC, as `time.time()` gives it.
 """
 
+import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -153,6 +154,11 @@ class Opened:
     delivery: Delivery
     verified: "Callable[[bool], Awaitable[None]] | None" = None
     """Set if the bytes must be hashed on their way out: told whether they were right before the last leave."""
+
+    def close(self) -> None:
+        """Let go of the bytes: they were sent, or will not be."""
+        if isinstance(self.delivery, FileSpan):
+            os.close(self.delivery.descriptor)
 
 
 class Role(IntEnum):

@@ -1,57 +1,45 @@
 """The composition root: builds every part, dispatches requests to protocols. The only module that knows all of them."""
 
-import asyncio
-import contextlib
-import os
 import re
-import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import httpx2
-import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from entrepot import datafolder, logs
+from entrepot import logs
 from entrepot.auth.oidc import OidcConfig
-from entrepot.catalog import accounts, leases, projects
-from entrepot.catalog.database import Catalog, Transaction
-from entrepot.catalog.sqlite import SqliteCatalog
-from entrepot.catalog.upgrade import upgrade
-from entrepot.errors import EntrepotError, Unavailable
-from entrepot.failpoints import failpoint
-from entrepot.front import entrance
+from entrepot.catalog import leases
+from entrepot.catalog.database import Catalog
+from entrepot.errors import Busy
+from entrepot.gate import Gate
 from entrepot.jobs.collect import Collector
-from entrepot.jobs.expire import Expiry, recover_staging
+from entrepot.jobs.expire import Expiry
 from entrepot.jobs.runner import Job, Runner
-from entrepot.model import MAX_QUOTA, Kind, Role
+from entrepot.model import Opened
 from entrepot.protocols.api import Api
 from entrepot.protocols.api.administration import Administration
 from entrepot.protocols.base import Endpoint, Request, Response, check_calls
 from entrepot.protocols.data import Data
 from entrepot.protocols.data import requests as data_requests
-from entrepot.protocols.delivery import respond
+from entrepot.protocols.delivery import Send, respond
 from entrepot.protocols.ops import Ops
+from entrepot.protocols.proxies import networks, origin
 from entrepot.protocols.s3 import S3
 from entrepot.services.accounts import Accounts
 from entrepot.services.areas import Areas
 from entrepot.services.federation import Fetch, Provider, Userinfo
-from entrepot.services.identity import DEFAULT_PROJECT, Identity, Minted
+from entrepot.services.identity import Identity
 from entrepot.services.links import Links
 from entrepot.services.objects import Objects
-from entrepot.services.places import AREAS_BUCKET
 from entrepot.services.projects import Projects
 from entrepot.services.uploads import Uploads
 from entrepot.settings import Settings
-from entrepot.storage.blobs import DAY, BlobStore, Limits
-from entrepot.storage.local import LocalDriver
+from entrepot.storage.blobs import DAY, BlobStore
 
-ADMIN: Final = "admin"
-ADMIN_TOKEN_SECONDS: Final = 30 * DAY
 EPOCH: Final = "epoch"
+HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 _BUCKET: Final = re.compile(rb"/[^/?]{3,}")
 
 
@@ -85,6 +73,8 @@ class Server:
         now = time.time
         self.settings, self.catalog, self.blobs = settings, catalog, blobs
         self.meters = Meters.new()
+        self.downloading = Gate(settings.max_downloads, "downloads")
+        self.proxies = networks(settings.trusted_proxy)
         self.draining = False
         self.restored = False
         self.identity = Identity(
@@ -142,17 +132,36 @@ class Server:
         """ASGI, http only."""
         if scope["type"] != "http":
             return
-        client = scope["client"]
+        client = scope["client"][0] if scope["client"] else ""
+        address, scheme = origin(client, scope["scheme"], scope["headers"], self.proxies)
         request = Request(
             scope["method"], scope["raw_path"], scope["query_string"], scope["headers"],
-            scope["extensions"]["entrepot"], scheme=scope["scheme"], address=client[0] if client else "",
+            scope["extensions"]["entrepot"], scheme=scheme, address=address,
         )  # fmt: skip
         began, at = time.perf_counter(), time.time()
         endpoint = self.endpoint_of(request)
         with self.meters.running.track_inprogress():
             response = await endpoint.handle(request)
-            sent = await respond(response, request, send)
+            if self.settings.public_url.startswith("https:"):
+                response.headers.append(HSTS)
+            if isinstance(response.body, Opened):
+                response, sent = await self._download(endpoint, response, request, send)
+            else:
+                sent = await respond(response, request, send)
         self._tell(request, endpoint.name, response, sent, time.perf_counter() - began, at)
+
+    async def _download(
+        self, endpoint: Endpoint[Any], response: Response, request: Request, send: Send
+    ) -> tuple[Response, int]:
+        """Send stored bytes, when there is a place for it. The answer that was sent, and its bytes."""
+        try:
+            async with self.downloading:
+                return response, await respond(response, request, send)
+        except Busy as error:
+            assert isinstance(response.body, Opened)
+            response.body.close()
+            refusal = endpoint.refuse(error, request)
+            return refusal, await respond(refusal, request, send)
 
     def _tell(self, request: Request, protocol: str, response: Response, sent: int, seconds: float, at: float) -> None:
         self.meters.requests.labels(protocol, str(response.status)).inc()
@@ -184,129 +193,3 @@ def _provider(settings: Settings, fetch: Fetch) -> Provider | Userinfo | None:
             fetch,
         )  # fmt: skip
     return None
-
-
-async def fetch_json(url: str, token: str | None) -> dict[str, Any]:
-    """A JSON object from a provider the operator named: one try, 5 s in all, 1 MiB at most. Raises: Unavailable."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    try:
-        async with asyncio.timeout(5), httpx2.AsyncClient(follow_redirects=False) as client:
-            answer = await client.get(url, headers=headers)
-        if answer.status_code != 200 or len(answer.content) > 1 << 20:
-            raise Unavailable("the provider refused")
-        return msgspec.json.decode(answer.content, type=dict[str, Any])
-    except (httpx2.HTTPError, TimeoutError, msgspec.DecodeError) as error:
-        raise Unavailable("the provider does not answer") from error
-
-
-@contextlib.asynccontextmanager
-async def opened(settings: Settings, master: bytes, fetch: Fetch = fetch_json) -> AsyncIterator[Server]:
-    """A server with its parts open and recovered, ready for requests; everything is closed behind it."""
-    catalog = await asyncio.to_thread(open_catalog, settings)
-    limits = Limits(
-        settings.inline_bytes, settings.reserve_bytes, verify_reads_seconds=settings.verify_reads_days * DAY
-    )
-    blobs = BlobStore(LocalDriver(settings.data), time.time, limits)
-    try:
-        server = Server(settings, master, catalog, blobs, fetch)
-        await recover_staging(catalog, blobs)
-        await catalog.write(first_rows)
-        server.restored = await raise_epoch(settings, catalog)
-        yield server
-    finally:
-        await catalog.close()
-        blobs.close()
-
-
-def open_catalog(settings: Settings) -> Catalog:
-    """The catalog, at this version's schema."""
-    if settings.db:
-        from entrepot.catalog.postgres import PostgresCatalog
-
-        upgrade(settings.db)
-        return PostgresCatalog(settings.db)
-    path = os.path.join(settings.data, "catalog.db")
-    upgrade(f"sqlite:///{path}")
-    return SqliteCatalog(path)
-
-
-def first_rows(tx: Transaction) -> None:
-    """The default project with the bucket of areas; reservations of uploads that are no more are freed."""
-    home = projects.find(tx, DEFAULT_PROJECT) or projects.add(tx, DEFAULT_PROJECT, MAX_QUOTA, time.time())
-    projects.add_bucket(tx, home, AREAS_BUCKET, time.time(), areas=True)
-    projects.count_reserved_anew(tx)
-
-
-async def raise_epoch(settings: Settings, catalog: Catalog) -> bool:
-    """Whether the catalog is older than the blobs: restored from the past. If not, both numbers grow, catalog first."""
-    on_disk = datafolder.read_epoch(settings.data)
-    known = int(await catalog.read(lambda tx: leases.fact(tx, EPOCH)) or 0)
-    if known < on_disk:
-        return True
-    await catalog.write(lambda tx: leases.set_fact(tx, EPOCH, str(known + 1)))
-    failpoint("epoch.raised")
-    datafolder.write_epoch(settings.data, known + 1)
-    return False
-
-
-async def first_admin(server: Server) -> Minted | None:
-    """A token for the first admin, if this is the first start."""
-
-    def add(tx: Transaction) -> accounts.Account | None:
-        if accounts.find(tx, ADMIN) or any(account.admin for account in accounts.all_of(tx, Kind.USER)):
-            return None
-        made = accounts.add(tx, Kind.USER, ADMIN, time.time(), admin=True)
-        accounts.set_role(tx, made.id, projects.known(tx, DEFAULT_PROJECT).id, Role.OWNER)
-        return made
-
-    account = await server.catalog.write(add)
-    return await server.identity.mint(account, (), None, ADMIN_TOKEN_SECONDS) if account else None
-
-
-Told = Callable[[str, "Minted | None"], None]
-"""Told the URL once it answers, and the first admin token if there is one."""
-
-
-async def serve(settings: Settings, master: bytes, tell: Told) -> None:
-    """Serve until SIGTERM or SIGINT; then finish what is under way. A second signal ends at once."""
-    from entrepot.listening import Listener
-
-    async with opened(settings, master) as server:
-        minted = await first_admin(server)
-        listener = Listener(server, settings, entrance(settings.max_connections, settings.max_connections_per_address))
-        await listener.start()
-        jobs = asyncio.create_task(server.runner.run())
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, _stop_or_exit, stop)
-        signal.signal(signal.SIGHUP, lambda *_: listener.reload_certificate())
-        tell(listener.url, minted)
-        await stop.wait()
-        server.draining = True
-        failpoint("drain.started")
-        jobs.cancel()
-        await listener.drain(settings.drain_seconds)
-        with contextlib.suppress(asyncio.CancelledError, EntrepotError):
-            await jobs
-
-
-def _stop_or_exit(stop: asyncio.Event) -> None:
-    if stop.is_set():
-        os._exit(1)
-    stop.set()
-
-
-def run(settings: Settings, environ: dict[str, str], tell: Told) -> None:
-    """Prepare the process and the data folder, and serve. Raises: UsageError."""
-    from entrepot.process import tune
-    from entrepot.settings import master_key
-
-    logs.set_up()
-    datafolder.prepare(settings.data, force_network_disk=settings.force_network_disk)
-    held = datafolder.lock(settings.data)
-    try:
-        master = master_key(settings.data, environ)
-        with asyncio.Runner(loop_factory=tune()) as runner:
-            runner.run(serve(settings, master, tell))
-    finally:
-        os.close(held)

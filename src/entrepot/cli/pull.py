@@ -71,7 +71,7 @@ def _rehearse(session: Session, ref: ObjectRef | BlobRef) -> Flow[None]:
 
 
 def _row(one: Pulled, path: str, seconds: float) -> Row:
-    shape = PullReport(one.ref, path, one.digest, one.size, one.received, one.saved, round(seconds, 3))
+    shape = PullReport(1, one.ref, path, one.digest, one.size, one.received, one.saved, round(seconds, 3))
     saved = f", {shown_size(one.saved)} was here" if one.saved else ""
     digest = shown_digest(one.digest.removeprefix("sha256:"))
     sentence = f"ok  {escaped(path)}  {digest}  received {shown_size(one.received)}{saved}, {seconds:.0f} s"

@@ -133,7 +133,7 @@ def _quota(session: Session, client: "Client", to: ObjectRef) -> Quota | None:
 
 def _row(session: Session, one: Pushed, seconds: float, quota: Quota | None) -> Row:
     shape = PushReport(
-        one.ref, one.digest, one.size, one.sent, one.saved, round(seconds, 3), one.type, dict(one.urls), quota
+        1, one.ref, one.digest, one.size, one.sent, one.saved, round(seconds, 3), one.type, dict(one.urls), quota
     )
     fields = (one.ref, one.digest)
     if not session.wants_details:

@@ -13,6 +13,7 @@ class Quota(msgspec.Struct, frozen=True):
 class PushReport(msgspec.Struct, frozen=True):
     """One pushed object."""
 
+    schema: int
     ref: str
     digest: str
     size: int
@@ -22,12 +23,12 @@ class PushReport(msgspec.Struct, frozen=True):
     type: str
     urls: dict[str, str]
     quota: Quota | None = None
-    schema: int = 1
 
 
 class PullReport(msgspec.Struct, frozen=True):
     """One pulled file."""
 
+    schema: int
     ref: str
     path: str
     digest: str
@@ -35,7 +36,6 @@ class PullReport(msgspec.Struct, frozen=True):
     received: int
     saved: int
     seconds: float
-    schema: int = 1
 
 
 class RemoveReport(msgspec.Struct, frozen=True):

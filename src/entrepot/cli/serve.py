@@ -24,7 +24,7 @@ def serve(config: str | None, **flags: Any) -> None:
 
     Everything has a default: without options it listens on 127.0.0.1:8080 and keeps its data in your home.
     """
-    from entrepot import server
+    from entrepot import lifetime
     from entrepot.settings import load
 
     environ = dict(os.environ)
@@ -40,4 +40,4 @@ def serve(config: str | None, **flags: Any) -> None:
                 file.write(minted.text + "\n")
         print(f"entrepot on {url}" if sys.stdout.isatty() else url, flush=True)
 
-    server.run(settings, environ, tell)
+    lifetime.run(settings, environ, tell)

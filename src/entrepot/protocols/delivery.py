@@ -183,7 +183,7 @@ async def _send_opened(opened: Opened, wire: Wire, send: Send) -> int:
         wire.abort()
         return 0
     finally:
-        os.close(delivery.descriptor)
+        opened.close()
     if not wire.gone:
         await send({"type": "http.response.body", "body": b""})
     return opened.span.length

@@ -172,39 +172,40 @@ class Uploads:
         if offset + (size or 0) > limit:
             raise BadRange(f"the upload has {limit} bytes")
         assembly = await self._assembly(upload)
-        if size:
-            await self._make_way(assembly, upload, offset, offset + size)
-        running, stop = hashlib.sha256(), offset
-        async for pieces in body:
-            length = sum(map(len, pieces))
-            if stop + length > limit:
-                raise BadRange(f"the upload has {limit} bytes")
-            if not size:
-                await self._make_way(assembly, upload, stop, stop + length)
-            if upload.size is None:
-                await self._cover(upload, stop + length)
-            self.blobs.check_room(0)
-            stop += await self.blobs.run(_write, assembly, running, stop, pieces)
-        piece = Piece(offset, stop, running.hexdigest())
+        async with self.blobs.uploading:
+            piece = await self._receive(assembly, upload, offset, body, limit)
         if sha256 is not None and piece.sha256 != sha256:
             raise DigestMismatch(f"the sha256 of the part is {piece.sha256}, you gave {sha256}", advice="send it again")
         if piece.stop > piece.start:
             await self._acknowledge(assembly, upload, piece)
         return piece
 
+    async def _receive(self, assembly: Assembly, upload: Upload, offset: int, body: Body, limit: int) -> Piece:
+        """The bytes of `body`, written from `offset` on, and hashed."""
+        running, stop = hashlib.sha256(), offset
+        async for pieces in body:
+            length = sum(map(len, pieces))
+            if stop + length > limit:
+                raise BadRange(f"the upload has {limit} bytes")
+            await self._make_way(assembly, upload, stop, stop + length)
+            if upload.size is None:
+                await self._cover(upload, stop + length)
+            self.blobs.check_room(0)
+            stop += await self.blobs.run(_write, assembly, running, stop, pieces)
+        return Piece(offset, stop, running.hexdigest())
+
     async def _make_way(self, assembly: Assembly, upload: Upload, start: int, stop: int) -> None:
         """Pieces about to be written over count no more, in the catalog first."""
-        touched = await self.catalog.read(
-            lambda tx: any(piece.start < stop and piece.stop > start for piece in uploads.pieces(tx, upload.id))
-        )
-        if touched:
+        if not assembly.touches(start, stop):
+            return
 
-            def drop(tx: Transaction) -> None:
-                uploads.drop_pieces(tx, upload.id, start, stop)
-                uploads.progress(tx, upload.id, 0, None, self.now() + LIFE_SECONDS)
+        def drop(tx: Transaction) -> list[Piece]:
+            uploads.drop_pieces(tx, upload.id, start, stop)
+            uploads.progress(tx, upload.id, 0, None, self.now() + LIFE_SECONDS)
+            return uploads.pieces(tx, upload.id)
 
-            await self.catalog.write(drop)
-            assembly.lift(start, stop)
+        left = await self.catalog.write(drop)
+        assembly.start_again((piece.start, piece.stop) for piece in left)
 
     async def _cover(self, upload: Upload, size: int) -> None:
         """Reserve room, in whole parts, for an upload whose length nobody announced."""

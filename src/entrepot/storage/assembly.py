@@ -5,7 +5,6 @@ still on its way when the process dies, is never in a saved state.
 """
 
 import threading
-from bisect import insort
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -26,7 +25,9 @@ class Assembly:
         """`landed`: acknowledged ranges. A state this library cannot take up means reading from the start."""
         self.staging = staging
         self._lock = threading.Lock()
-        self._landed = sorted(landed)
+        self._landed: list[tuple[int, int]] = []
+        for start, stop in landed:
+            self._add(start, stop)
         try:
             self._hash, self._front = (Sha256(state), front) if state else (Sha256(), 0)
         except ValueError:
@@ -39,16 +40,21 @@ class Assembly:
     def land(self, start: int, stop: int) -> tuple[int, bytes | None]:
         """Those bytes count from now on; the front and the hash state there."""
         with self._lock:
-            insort(self._landed, (start, stop))
+            self._add(start, stop)
             self._follow()
             return self._front, self._hash.state()
 
-    def lift(self, start: int, stop: int) -> None:
-        """Those bytes are about to change: whatever touches them counts no more."""
+    def touches(self, start: int, stop: int) -> bool:
+        """Whether any acknowledged byte lies there."""
         with self._lock:
-            self._landed = [(a, b) for a, b in self._landed if b <= start or a >= stop]
-            if start < self._front:
-                self._hash, self._front = Sha256(), 0
+            return any(a < stop and b > start for a, b in self._landed)
+
+    def start_again(self, landed: Iterable[tuple[int, int]]) -> None:
+        """Only those ranges count from now on, and the hash begins anew: bytes it has seen are about to change."""
+        with self._lock:
+            self._hash, self._front, self._landed = Sha256(), 0, []
+            for start, stop in landed:
+                self._add(start, stop)
 
     def finish(self, size: int) -> str:
         """The sha256 in hex of all `size` bytes. Raises: BadRange if some are missing or more came."""
@@ -59,6 +65,13 @@ class Assembly:
                     f"the upload holds {self._front} bytes without a gap, not {size}", advice="send what is missing"
                 )
             return self._hash.hexdigest()
+
+    def _add(self, start: int, stop: int) -> None:
+        """Keep the ranges sorted and merged: an upload in order has one."""
+        apart = [(a, b) for a, b in self._landed if b < start or a > stop]
+        joined = [(a, b) for a, b in self._landed if not (b < start or a > stop)]
+        whole = (min([start, *(a for a, _ in joined)]), max([stop, *(b for _, b in joined)]))
+        self._landed = sorted([*apart, whole])
 
     def _follow(self) -> None:
         for start, stop in self._landed:

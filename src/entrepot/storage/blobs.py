@@ -15,6 +15,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 
 from entrepot.errors import BadRequest, BodyCut, DigestMismatch, DiskFull, NotFound
 from entrepot.failpoints import failpoint
+from entrepot.gate import Gate
 from entrepot.model import Algorithm, Blob, Body, Claims, Clock, Digest, FileSpan, Piece, Span
 from entrepot.storage.assembly import Assembly
 from entrepot.storage.driver import Driver, Staging
@@ -50,6 +51,8 @@ class Limits:
     """Sizes in bytes, durations in seconds. The reserve is the larger of bytes and share of the disk."""
 
     inline_bytes: int = 16 << 10
+    uploads: int = 64
+    """How many bodies longer than that are taken in at a time."""
     reserve_bytes: int = 1 << 30
     reserve_share: float = 0.02
     verify_reads_seconds: float = 7 * DAY
@@ -63,6 +66,7 @@ class BlobStore:
         self.limits = limits or Limits()
         self._now = now
         self._threads = ThreadPoolExecutor(threads, "bytes")
+        self.uploading = Gate(self.limits.uploads, "uploads")
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `work` gives, done in a worker thread."""
@@ -77,19 +81,20 @@ class BlobStore:
     ) -> Received:
         """The bytes of `body`, verified against every claim, under a key of their own. No body is ever held whole.
 
-        Raises: DigestMismatch; BodyCut; BadRequest for a body longer than claimed; QuotaExceeded; DiskFull. Nothing
+        Raises: DigestMismatch; BodyCut; BadRequest for a body longer than claimed; QuotaExceeded; DiskFull; Busy. Nothing
         is kept then.
         """
         head, size, ended = await self._head(body, claims.size)
         if ended:
             return Received(self._inline(head, claims, want))
         self.check_room(claims.size or size)
-        staging = await self.run(self.driver.stage, await reservation.cover(claims.size or size), claims.size)
-        try:
-            return await self._fill(staging, head, body, claims, want, reservation)
-        except BaseException:
-            await asyncio.shield(self.run(staging.discard))
-            raise
+        async with self.uploading:
+            staging = await self.run(self.driver.stage, await reservation.cover(claims.size or size), claims.size)
+            try:
+                return await self._fill(staging, head, body, claims, want, reservation)
+            except BaseException:
+                await asyncio.shield(self.run(staging.discard))
+                raise
 
     async def _head(self, body: Body, size: int | None) -> tuple[list[Piece], int, bool]:
         """Pieces of up to `inline_bytes` and what came with them, their length, and whether that is all."""
