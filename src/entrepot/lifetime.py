@@ -12,7 +12,7 @@ import httpx2
 import msgspec
 
 from entrepot import datafolder, logs
-from entrepot.catalog import accounts, leases, projects
+from entrepot.catalog import accounts, projects
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.sqlite import SqliteCatalog
 from entrepot.catalog.upgrade import upgrade
@@ -23,7 +23,7 @@ from entrepot.jobs.expire import recover_staging
 from entrepot.listening import Listener
 from entrepot.model import MAX_QUOTA, Kind, Role
 from entrepot.process import tune
-from entrepot.server import EPOCH, Server
+from entrepot.server import Server
 from entrepot.services.federation import Fetch
 from entrepot.services.identity import DEFAULT_PROJECT, Minted
 from entrepot.services.places import AREAS_BUCKET
@@ -63,7 +63,7 @@ async def opened(settings: Settings, master: bytes, fetch: Fetch = fetch_json) -
         server = Server(settings, master, catalog, blobs, fetch)
         await recover_staging(catalog, blobs)
         await catalog.write(first_rows)
-        server.restored = await raise_epoch(settings, catalog)
+        await server.epoch.advance()
         yield server
     finally:
         await catalog.close()
@@ -87,18 +87,6 @@ def first_rows(tx: Transaction) -> None:
     home = projects.find(tx, DEFAULT_PROJECT) or projects.add(tx, DEFAULT_PROJECT, MAX_QUOTA, time.time())
     projects.add_bucket(tx, home, AREAS_BUCKET, time.time(), areas=True)
     projects.count_reserved_anew(tx)
-
-
-async def raise_epoch(settings: Settings, catalog: Catalog) -> bool:
-    """Whether the catalog is older than the blobs: restored from the past. If not, both numbers grow, catalog first."""
-    on_disk = datafolder.read_epoch(settings.data)
-    known = int(await catalog.read(lambda tx: leases.fact(tx, EPOCH)) or 0)
-    if known < on_disk:
-        return True
-    await catalog.write(lambda tx: leases.set_fact(tx, EPOCH, str(known + 1)))
-    failpoint("epoch.raised")
-    datafolder.write_epoch(settings.data, known + 1)
-    return False
 
 
 async def first_admin(server: Server) -> Minted | None:

@@ -10,11 +10,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from entrepot import logs
 from entrepot.auth.oidc import OidcConfig
-from entrepot.catalog import leases
-from entrepot.catalog.database import Catalog
+from entrepot.catalog import audit, leases
+from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import Busy
 from entrepot.gate import Gate
 from entrepot.jobs.collect import Collector
+from entrepot.jobs.epoch import FACT, Epoch
 from entrepot.jobs.expire import Expiry
 from entrepot.jobs.runner import Job, Runner
 from entrepot.model import Opened
@@ -24,7 +25,7 @@ from entrepot.protocols.base import Endpoint, Request, Response, check_calls
 from entrepot.protocols.data import Data
 from entrepot.protocols.data import requests as data_requests
 from entrepot.protocols.delivery import Send, respond
-from entrepot.protocols.ops import Ops
+from entrepot.protocols.ops import Ops, State
 from entrepot.protocols.proxies import networks, origin
 from entrepot.protocols.s3 import S3
 from entrepot.services.accounts import Accounts
@@ -38,7 +39,6 @@ from entrepot.services.uploads import Uploads
 from entrepot.settings import Settings
 from entrepot.storage.blobs import DAY, BlobStore
 
-EPOCH: Final = "epoch"
 HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 _BUCKET: Final = re.compile(rb"/[^/?]{3,}")
 
@@ -76,7 +76,7 @@ class Server:
         self.downloading = Gate(settings.max_downloads, "downloads")
         self.proxies = networks(settings.trusted_proxy)
         self.draining = False
-        self.restored = False
+        self.epoch = Epoch(catalog, settings.data)
         self.identity = Identity(
             catalog, master, now, job_token_secret=settings.prominence_job_token_secret or None,
             oidc=_provider(settings, fetch),
@@ -90,11 +90,11 @@ class Server:
         self.data = Data(self.identity, Areas(catalog, now), objects, links, url)
         self.s3 = S3(self.identity, objects, now)
         self.api = Api(self.identity, objects, uploads, project_service, links, administration, now, url)
-        self.ops = Ops(self.identity, self.meters.registry, self.unready)
+        self.ops = Ops(self.identity, self.meters.registry, self.state)
         for endpoint in (self.data, self.s3, self.api, self.ops):
             check_calls(endpoint)
         collector = Collector(catalog, blobs, now, settings.remove_grace_seconds, self._held)
-        expiry = Expiry(catalog, uploads, now, settings.trash_days * DAY)
+        expiry = Expiry(catalog, uploads, now, settings.trash_days * DAY, blobs.is_full)
         self.runner = Runner(
             catalog,
             now,
@@ -102,18 +102,21 @@ class Server:
                 Job("expire", settings.collect_seconds, expiry.expire),
                 Job("collect", settings.collect_seconds, collector.collect),
                 Job("sweep dark files", DAY, collector.sweep_dark),
+                Job("raise epoch", DAY, self.epoch.advance),
             ],
         )
 
     async def _held(self) -> bool:
-        return self.restored
+        return self.epoch.restored
 
-    async def unready(self) -> str:
-        """Why no traffic should come; empty if it may."""
+    async def state(self) -> State:
+        """Whether traffic may come, and what an operator should know."""
         if self.draining:
-            return "draining"
-        await self.catalog.probe(lambda tx: leases.fact(tx, EPOCH))
-        return ""
+            return State(ready=False, text="draining")
+        await self.catalog.probe(lambda tx: leases.fact(tx, FACT))
+        if self.epoch.restored:
+            return State(ready=True, text="degraded: the catalog is older than the stored bytes; nothing is collected")
+        return State(ready=True, text="degraded: the disk is full" if self.blobs.is_full() else "ok")
 
     def endpoint_of(self, request: Request) -> Endpoint[Any]:
         """The protocol a request is for, by its raw path and the proof it carries."""
@@ -149,6 +152,8 @@ class Server:
             else:
                 sent = await respond(response, request, send)
         self._tell(request, endpoint.name, response, sent, time.perf_counter() - began, at)
+        if response.status == 403 and request.principal.id:
+            await self.catalog.write(lambda tx: _audit_refusal(tx, request, at))
 
     async def _download(
         self, endpoint: Endpoint[Any], response: Response, request: Request, send: Send
@@ -168,6 +173,11 @@ class Server:
         self.meters.seconds.labels(protocol).observe(seconds)
         self.meters.sent.labels(protocol).inc(sent)
         sys.stderr.buffer.write(logs.access_line(request, protocol, response.status, sent, seconds, at))
+
+
+def _audit_refusal(tx: Transaction, request: Request, at: float) -> None:
+    path = request.raw_path[:1024].decode("latin-1")
+    audit.record(tx, request.principal, request.method, at, name=path, outcome="denied")
 
 
 def _has_s3_header(request: Request) -> bool:

@@ -1,5 +1,6 @@
 """What ends by itself: objects, uploads, tokens, leases, old audit rows, and the trash when its time is over."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -18,19 +19,20 @@ AUDIT_SECONDS: Final = 400 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """`trash_seconds`: how long a removed or replaced object can be brought back."""
+    """`trash_seconds`: how long a removed or replaced object can be brought back; not at all while the disk is full."""
 
     catalog: Catalog
     uploads: Uploads
     now: Clock
     trash_seconds: float
+    is_full: Callable[[], bool]
 
     async def expire(self) -> dict[str, int]:
         """One round, in small commits; counts by kind."""
         counts = {"objects": 0, "trash": 0}
         while done := await self.catalog.write(lambda tx: objects.remove_expired(tx, self.now(), BATCH)):
             counts["objects"] += done
-        before = self.now() - self.trash_seconds
+        before = self.now() - (0 if self.is_full() else self.trash_seconds)
         while done := await self.catalog.write(lambda tx: objects.purge_trash(tx, before, BATCH)):
             counts["trash"] += done
         counts["rows"] = await self.catalog.write(self._drop_rows)

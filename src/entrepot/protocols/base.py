@@ -100,7 +100,9 @@ class Wire(Protocol):
 class Request:
     """One HTTP request as it was sent: raw path and query are kept, and decoded once."""
 
-    __slots__ = ("_query", "address", "headers", "host", "id", "method", "raw_path", "raw_query", "scheme", "wire")
+    __slots__ = (
+        "_query", "address", "headers", "host", "id", "method", "principal", "raw_path", "raw_query", "scheme", "wire"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -122,6 +124,8 @@ class Request:
         self.address = address
         self.host = self.header(b"host") or ""
         self.id = secrets.token_hex(8)
+        self.principal = ANONYMOUS
+        """Who it turned out to be."""
         self._query: dict[str, str] | None = None
 
     def header(self, name: bytes) -> str | None:
@@ -269,14 +273,14 @@ class Endpoint(Generic[CallT]):
         action: Action = call.action  # type: ignore[attr-defined]
         if action in (Action.OPEN, Action.CAPABILITY):
             return with_origin(ANONYMOUS, origin)
-        principal = await self.identify(call, request)
+        request.principal = principal = with_origin(await self.identify(call, request), origin)
         if action is Action.ADMIN:
             require_admin(principal)
         elif action is not Action.GET and action is not Action.LIST:
             require_known(principal)
         if principal.id:
             request.wire.proven()
-        return with_origin(principal, origin)
+        return principal
 
 
 def with_origin(principal: Principal, origin: Origin) -> Principal:

@@ -5,10 +5,8 @@ Rights are looked up here for each request and never taken from a token.
 
 import asyncio
 import secrets
-import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Final
 
 from entrepot.auth import passwords, tokens
@@ -16,8 +14,9 @@ from entrepot.auth.oidc import OidcIdentity
 from entrepot.catalog import accounts, audit, projects
 from entrepot.catalog.accounts import AccessKey, Account
 from entrepot.catalog.database import Catalog, Transaction
-from entrepot.errors import BadName, Busy, Denied, NotFound, Unauthenticated
-from entrepot.model import Action, Clock, Grant, Instant, Kind, Principal, account_name
+from entrepot.errors import BadName, Denied, NotFound, Unauthenticated
+from entrepot.model import SYSTEM, Action, Clock, Grant, Instant, Kind, Origin, Principal, account_name
+from entrepot.services.rates import Rate
 
 ISSUER: Final = "entrepot"
 AUDIENCE: Final = "entrepot"
@@ -26,6 +25,7 @@ MAX_TOKEN_SECONDS: Final = 400 * 86400
 DEFAULT_PROJECT: Final = "default"
 FAILED_LOGINS: Final = 10
 FAILED_LOGIN_SECONDS: Final = 300.0
+MINTED_TOKENS: Final = 1200
 
 _REFUSED: Final = "the token is not accepted"
 
@@ -38,13 +38,6 @@ class Minted:
     jti: str
     account: Account
     expires_at: Instant
-
-
-@dataclass(slots=True)
-class _Attempts:
-    """Failed log-ins of one address and account within the last five minutes."""
-
-    times: list[float] = field(default_factory=list)
 
 
 class Identity:
@@ -66,7 +59,8 @@ class Identity:
         self._job_token_secret = job_token_secret
         self._oidc = oidc
         self._hashing = asyncio.Semaphore(2)
-        self._attempts: OrderedDict[tuple[str, str], _Attempts] = OrderedDict()
+        self._failures = Rate(FAILED_LOGINS, FAILED_LOGIN_SECONDS, "failed log-ins")
+        self._minted = Rate(MINTED_TOKENS, 60.0, "new tokens")
 
     async def of_token(self, text: str) -> Principal:
         """The principal of a bearer token: ours, a PROMINENCE server's job token, or an OIDC provider's.
@@ -158,13 +152,18 @@ class Identity:
 
         Raises: Unauthenticated, the same after the same time whatever was wrong; Busy after ten failures in 5 minutes.
         """
-        attempts = self._check_attempts(name, address)
+        self._failures.check((name, address))
         account = await self.catalog.probe(lambda tx: accounts.find(tx, name))
         if not await self._knows(account, password) or account is None or account.disabled:
-            attempts.times.append(time.monotonic())
+            self._failures.count((name, address))
+            await self.catalog.write(lambda tx: self._audit_login(tx, name, address, "refused"))
             raise Unauthenticated("log-in refused", why="the name or the password is wrong")
-        attempts.times.clear()
+        self._failures.forget((name, address))
+        await self.catalog.write(lambda tx: self._audit_login(tx, name, address, "done"))
         return await self.mint(account, (), None, min(seconds, LOGIN_SECONDS))
+
+    def _audit_login(self, tx: Transaction, name: str, address: str, outcome: str) -> None:
+        audit.record(tx, replace(SYSTEM, name=name, origin=Origin(address)), "log in", self.now(), outcome=outcome)
 
     async def _knows(self, account: Account | None, password: str) -> bool:
         if account is not None and account.kind is Kind.ROBOT:
@@ -172,22 +171,12 @@ class Identity:
         async with self._hashing:
             return await asyncio.to_thread(passwords.verify, account.secret_hash if account else None, password)
 
-    def _check_attempts(self, name: str, address: str) -> _Attempts:
-        attempts = self._attempts.setdefault((name, address), _Attempts())
-        self._attempts.move_to_end((name, address))
-        while len(self._attempts) > 10_000:
-            self._attempts.popitem(last=False)
-        since = time.monotonic() - FAILED_LOGIN_SECONDS
-        attempts.times = [at for at in attempts.times if at > since]
-        if len(attempts.times) >= FAILED_LOGINS:
-            wait = int(attempts.times[0] - since) + 1
-            raise Busy("too many failed log-ins", why="from this address, for this name", retry_after_seconds=wait)
-        return attempts
-
     async def mint(self, account: Account, groups: tuple[str, ...], job: str | None, seconds: float) -> Minted:
-        """A new token of ours. Raises: BadName for a life that is not 1 second to 400 days."""
+        """A new token of ours. Raises: BadName for a life that is not 1 second to 400 days; Busy over 1200 a minute."""
         if not 1 <= seconds <= MAX_TOKEN_SECONDS:
             raise BadName("a token lives from 1 second to 400 days")
+        self._minted.check(account.id)
+        self._minted.count(account.id)
         jti, now = secrets.token_hex(16), self.now()
         issued_at, expires_at = int(now), int(now + seconds)
         text = tokens.mint(

@@ -3,7 +3,7 @@
 from typing import Final
 
 from entrepot.auth.permissions import authorize, may
-from entrepot.catalog import listing, objects, projects
+from entrepot.catalog import blobs, listing, objects, projects
 from entrepot.catalog.database import Transaction
 from entrepot.errors import NoBucket
 from entrepot.model import (
@@ -12,6 +12,7 @@ from entrepot.model import (
     AreaKind,
     Bucket,
     Digest,
+    Instant,
     Kind,
     ObjectName,
     Principal,
@@ -59,8 +60,18 @@ def allowed(tx: Transaction, principal: Principal, action: Action, name: ObjectN
     return bucket, resource
 
 
-def can_read(tx: Transaction, principal: Principal, digest: Digest) -> bool:
-    """Whether some live name the principal may read points to those bytes. Knowing a digest opens nothing."""
+def holder_of(principal: Principal) -> str:
+    """Who a lease belongs to: the principal that was told the bytes are here."""
+    return f"principal:{principal.id}"
+
+
+def can_read(tx: Transaction, principal: Principal, digest: Digest, now: Instant) -> bool:
+    """Whether the principal may read those bytes: by some live name, or because it was told they are here.
+
+    Knowing a digest opens nothing.
+    """
+    if principal.id and blobs.leased_until(tx, digest, holder_of(principal)) > now:
+        return True
     for bucket_id in objects.buckets_with(tx, digest):
         bucket = projects.bucket_by_id(tx, bucket_id)
         if bucket is None:

@@ -116,11 +116,10 @@ class Uploads:
         if (
             blob is None
             or (wish.size is not None and wish.size != blob.size)
-            or not can_read(tx, principal, blob.digest)
+            or not can_read(tx, principal, blob.digest, self.now())
         ):
             return None
         blobs.hold(tx, blob.digest)
-        failpoint("lease.taken")
         return self.objects.point(tx, principal, bucket, wish.name.key, blob, wish.facts, condition)
 
     def _may_begin(self, tx: Transaction, principal: Principal, wish: Wish) -> tuple[Bucket, Condition]:
@@ -139,7 +138,7 @@ class Uploads:
         if wish.edges is None or wish.sha256 is not None:
             return None, False
         digests = blobs.with_edges(tx, wish.edges, wish.size)
-        return None, any(can_read(tx, principal, digest) for digest in digests)
+        return None, any(can_read(tx, principal, digest, self.now()) for digest in digests)
 
     def _insert(self, tx: Transaction, principal: Principal, wish: Wish, upload_id: str) -> None:
         bucket, _ = self._may_begin(tx, principal, wish)

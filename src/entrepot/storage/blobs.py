@@ -81,8 +81,8 @@ class BlobStore:
     ) -> Received:
         """The bytes of `body`, verified against every claim, under a key of their own. No body is ever held whole.
 
-        Raises: DigestMismatch; BodyCut; BadRequest for a body longer than claimed; QuotaExceeded; DiskFull; Busy. Nothing
-        is kept then.
+        Raises: DigestMismatch; BodyCut; BadRequest for a body longer than claimed; QuotaExceeded; DiskFull; Busy.
+        Nothing is kept then.
         """
         head, size, ended = await self._head(body, claims.size)
         if ended:
@@ -152,10 +152,14 @@ class BlobStore:
         assembly.staging.cut(size)
         return self._settle(assembly.staging, size, {Algorithm.SHA256: assembly.finish(size)}, claims)
 
+    def is_full(self, size: int = 0) -> bool:
+        """Whether `size` more bytes would eat into the reserve."""
+        room = self.driver.room()
+        return room.free - size < max(self.limits.reserve_bytes, int(room.total * self.limits.reserve_share))
+
     def check_room(self, size: int) -> None:
         """Raises: DiskFull if `size` more bytes would eat into the reserve."""
-        room = self.driver.room()
-        if room.free - size < max(self.limits.reserve_bytes, int(room.total * self.limits.reserve_share)):
+        if self.is_full(size):
             raise DiskFull("the server's disk is full", advice="try again later, or tell the operator")
 
     def open(self, blob: Blob, span: Span) -> tuple[FileSpan | bytes, bool]:

@@ -102,7 +102,8 @@ class Api(Endpoint[Call]):
             case ListObjects() | GetObject() | PutObject() | DeleteObject() | InspectObject():
                 return await self._objects(call, principal, request)
             case GetBlob(text):
-                blob = await self.objects.find_digest(principal, Digest.parse(text))
+                look_up = self.objects.tell if request.method == "HEAD" else self.objects.find_digest
+                blob = await look_up(principal, Digest.parse(text))
                 what = Representation(blob.size, blob.digest.hex, 0)
                 return await self._deliver(request, blob, what, DEFAULT_TYPE, blob.digest.hex)
             case BeginUpload() | PutPart() | ShowUpload() | DiscardUpload() | CommitUpload():

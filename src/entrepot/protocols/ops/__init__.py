@@ -1,5 +1,5 @@
 """Health, metrics, version: what operators and their tools ask."""
 
-from entrepot.protocols.ops.endpoint import Ops
+from entrepot.protocols.ops.endpoint import Ops, State
 
-__all__ = ["Ops"]
+__all__ = ["Ops", "State"]

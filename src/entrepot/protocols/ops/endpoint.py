@@ -96,14 +96,22 @@ _PATHS: Final[dict[bytes, type[Call]]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """Whether traffic may come; the text says why not, or what is wrong all the same."""
+
+    ready: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ops(Endpoint[Call]):
-    """`unready` says why no traffic should come, or nothing."""
+    """`state` is asked by `/readyz`."""
 
     name: ClassVar[str] = "ops"
     calls: ClassVar[Any] = Call
     identity: Identity
     registry: CollectorRegistry
-    unready: Callable[[], Awaitable[str]]
+    state: Callable[[], Awaitable[State]]
 
     def parse(self, request: Request) -> Call:
         """As `Endpoint.parse`."""
@@ -129,8 +137,8 @@ class Ops(Endpoint[Call]):
             case Live():
                 return json_response(200, {"status": "ok"})
             case Ready():
-                reason = await self.unready()
-                return json_response(503 if reason else 200, {"status": reason or "ok"})
+                state = await self.state()
+                return json_response(200 if state.ready else 503, {"status": state.text})
             case Metrics():
                 kind = b"text/plain; version=0.0.4; charset=utf-8"
                 return Response(200, [(b"content-type", kind)], generate_latest(self.registry))
