@@ -63,7 +63,9 @@ def ratio(
     """Ours over theirs, round by round; no result if theirs spread too far. `unit` is that of both."""
     detail = f"{statistics.median(ours):.4g} against {statistics.median(theirs):.4g} {unit} of {peer}"
     if spread(theirs) > LOOSEST_SPREAD:
-        return Figure(name, "x", None, target=target, detail=f"too noisy: {peer} spreads {spread(theirs):.0%}; {detail}")
+        return Figure(
+            name, "x", None, target=target, detail=f"too noisy: {peer} spreads {spread(theirs):.0%}; {detail}"
+        )
     rounds = [one / other for one, other in zip(ours, theirs, strict=True)]
     return Figure(name, "x", statistics.median(rounds), min(rounds), max(rounds), target, detail)
 

@@ -35,7 +35,7 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
-    """utime + stime of these processes so far, all threads; from their CPU clocks, which do not round to 10 ms.
+    """CPU (utime + stime) of these processes so far, all threads; from their CPU clocks, which do not round to 10 ms.
 
     Source: clock_getcpuclockid(3), whose id of another process's clock is (~pid << 3) | 2.
     """

@@ -165,9 +165,7 @@ def nginx(folder: Path, root: Path, cert: Path, key: Path) -> Iterator[tuple[Run
     folder.mkdir()
     user = "user root;" if os.geteuid() == 0 else ""
     config = folder / "nginx.conf"
-    config.write_text(
-        NGINX.format(user=user, folder=folder, root=root, port=port, secure=secure, cert=cert, key=key)
-    )
+    config.write_text(NGINX.format(user=user, folder=folder, root=root, port=port, secure=secure, cert=cert, key=key))
     with (folder / "log").open("w") as log:
         process = subprocess.Popen([program, "-c", str(config)], stdout=log, stderr=log, text=True)
     try:

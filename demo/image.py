@@ -26,7 +26,9 @@ DESCRIPTOR: Final = struct.Struct("<i?IIIqqqqqqq128s384s")
 DESCRIPTORS: Final = 48
 DESCRIPTORS_AT: Final = 4096
 PAGE: Final = 4096
-DEFINITION, JSON_TEXT, PARTITION = 0x4001, 0x4006, 0x4004
+DEFINITION: Final = 0x4001
+PARTITION: Final = 0x4004
+JSON_TEXT: Final = 0x4006
 ARCHITECTURES: Final = {"i686": "01", "x86_64": "02", "armv7l": "03", "aarch64": "04", "ppc64le": "06", "s390x": "11"}
 GROUP: Final = 0xF0000001
 _PROGRAMS: Final = ("sh", "cat")
@@ -52,7 +54,7 @@ FILES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One data object of a SIF file: its type, its name, what its kind adds, and its bytes or the file that has them."""
+    """One data object of a SIF file: its type and name, what its kind adds, and its bytes or the file they are in."""
 
     type: int
     name: str
@@ -104,9 +106,15 @@ def _copy_program(name: str, root: Path) -> None:
 
 
 def pack(root: Path, target: Path) -> None:
-    """`root` as a squashfs file. Raises: CalledProcessError."""
-    command = ["mksquashfs", root, target, "-noappend", "-no-progress", "-all-root", "-comp", "gzip", "-no-xattrs"]
-    subprocess.run(command, check=True, capture_output=True)
+    """`root` as a squashfs file. Raises: ValueError."""
+    run("mksquashfs", root, target, "-noappend", "-no-progress", "-all-root", "-comp", "gzip", "-no-xattrs")
+
+
+def run(*command: str | Path) -> None:
+    """Runs a program to its end. Raises: ValueError, with its words, if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        raise ValueError(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[-400:]}")
 
 
 def parts_of(squashfs: Path) -> list[Part]:
@@ -182,10 +190,9 @@ def check(path: Path, folder: Path) -> Image:
     found = next((row for row in read_parts(path) if row[0] == PARTITION), None)
     if found is None:
         raise ValueError("the SIF has no partition")
-    command = ["unsquashfs", "-no-progress", "-offset", str(found[1]), "-dest", folder, path, "etc/os-release"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode or (folder / "etc" / "os-release").read_text() != FILES["etc/os-release"]:
-        raise ValueError(f"unsquashfs does not read the partition: {done.stderr or done.stdout}")
+    run("unsquashfs", "-no-progress", "-offset", str(found[1]), "-dest", folder, path, "etc/os-release")
+    if (folder / "etc" / "os-release").read_text() != FILES["etc/os-release"]:
+        raise ValueError("what unsquashfs reads from the partition is not what was packed")
     return Image(path, path.stat().st_size, sha256_of(path), found[1])
 
 

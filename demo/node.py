@@ -4,13 +4,13 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from demo.image import sha256_of
 from demo.stage import Done, Stage, need, rate, shown
 from demo.uploads import AREA, NAME
 
-WORKERS = 16
+WORKERS: Final = 16
 
 
 def get(stage: Stage, link: str | None = None) -> Done:
@@ -48,7 +48,7 @@ def start_all_workers(stage: Stage) -> str:
     need(sent == stage.image.size, f"the server's metrics say {sent:.0f} bytes were sent")
     found = counts(stage)
     need(found["misses"] == 1 and found["hits"] + found["waits"] == WORKERS - 1, f"the cache counts {found}")
-    return f"{WORKERS} processes, 1 download of {shown(size)} by the server's log and metrics, all done in {seconds:.1f} s"
+    return f"{WORKERS} processes, 1 download of {shown(size)} by the server's log and metrics, in {seconds:.1f} s"
 
 
 def hit(stage: Stage) -> str:

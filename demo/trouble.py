@@ -5,15 +5,17 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Final
 
 from demo.image import MIB, sha256_of
 from demo.node import flip
 from demo.stage import Stage, need, shown
 from demo.uploads import NAME, SECOND
 
-PART_BYTES = 16 * MIB
-PARTS = 6
-BIG, BIG_REF = "big.bin", "object:demo/big.bin"
+PART_BYTES: Final = 16 * MIB
+PARTS: Final = 6
+BIG: Final = "big.bin"
+BIG_REF: Final = "object:demo/big.bin"
 
 
 def heal_the_server(stage: Stage) -> str:

@@ -1,18 +1,21 @@
-"""Steps with the unmodified PROMINENCE client: uploads with and without a checksum, a list, a lie, and what is on disk."""
+"""Steps with the unmodified PROMINENCE client: uploads with and without a checksum, a list, a lie; what is on disk."""
 
 import hashlib
 import os
 import urllib.request
+from typing import Final
 
 from demo.image import make_image
-from demo.stage import Stage, need, rate, shown
+from demo.stage import Stage, fetch, need, rate, shown
 
-AREA = "uploads/demo"
-NAME, SECOND, LIE = "demo.sif", "second name.sif", "lie.sif"
+AREA: Final = "uploads/demo"
+NAME: Final = "demo.sif"
+SECOND: Final = "second name.sif"
+LIE: Final = "lie.sif"
 
 # The client leaves the checksum out for files of 2 GiB and more. So that nobody waits for 2 GiB, its own function that
 # hashes says here that it could not.
-WITHOUT_CHECKSUM = """
+WITHOUT_CHECKSUM: Final = """
 import sys
 import prominence.client
 prominence.client.calculate_sha256 = lambda filename: None
@@ -60,7 +63,7 @@ def upload_without_checksum(stage: Stage) -> str:
     done = stage.succeed("python", "-c", WITHOUT_CHECKSUM, SECOND, NAME)
     need("True" in done.out, f"the client said {done.out!r}")
     link = stage.ask("/prominence/v1/data/download", {"name": SECOND})["url"]
-    with urllib.request.urlopen(urllib.request.Request(link, method="HEAD"), timeout=30) as answer:
+    with fetch(urllib.request.Request(link, method="HEAD"), timeout=30) as answer:
         found = answer.headers["x-amz-meta-prominence_sha256"]
     need(found == stage.image.sha256, f"HEAD shows {found} as the sha256")
     return f"as a PUT, {rate(stage.image.size, done.seconds)}; the server's own sha256 is the file's"

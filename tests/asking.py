@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import secrets
 import socket
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
@@ -170,6 +171,15 @@ class DataApi:
         answer = self.ask("GET", f"/data/{quote(path)}" if path else "/data")
         assert answer.status == 200, answer
         return [item["name"] for item in answer.json]
+
+
+def someone(server: RunningServer, *groups: str, name: str = "", job: str | None = None) -> DataApi:
+    """A user nobody has met, or the one of that name; without a password, whose hashing takes its time."""
+    name = name or f"user-{secrets.token_hex(4)}"
+    if name not in server.tokens:
+        server.call("POST", "/users", {"name": name})
+        server.tokens[name] = ""
+    return DataApi(server, server.user(name, groups=groups, job=job))
 
 
 def post_form(url: str, fields: Mapping[str, str] | Sequence[tuple[str, str]], data: bytes, **options: Any) -> Answer:

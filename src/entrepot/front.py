@@ -189,7 +189,7 @@ class Entrance(HttpToolsProtocol):
         self.phase = "idle"
         self.refusal = 400
         self.body: PieceBody | None = None
-        self._head_bytes = self._head_lines = self._hosts = self._dropped = 0
+        self._head_bytes = self._head_lines = self._hosts = self._dropped = self._unfinished = 0
         self._declined = False
         self._heard_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -247,39 +247,44 @@ class Entrance(HttpToolsProtocol):
         self._heard_at = self.loop.time()
         if self.phase == "idle" and self._timer is None and not self._answering():
             self._wait(HEAD_SECONDS)
-        if self.phase == "head":
-            self._head_bytes += len(data)
-            if self._head_bytes > 4 * HEAD_BYTES:
-                self.transport.abort()
-                return
         self._unset_keepalive_if_required()
+        in_head = self.phase == "head"
         try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._refuse()
+        if in_head and self.phase == "head":  # all of it was head, and there is no end
+            self._unfinished += len(data)
+            if self._unfinished > 8 * HEAD_BYTES:
+                self.transport.abort()
+
+    def _feed(self, data: bytes) -> None:
+        """Parse; after an offer of another protocol, what follows its head is the request's body."""
+        while True:
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                self._decline(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self._refuse()
+                data = self._declined_head() + data[upgrade.args[0] :]
+            else:
+                return
 
-    def _decline(self, rest: bytes) -> None:
-        """Read the same head again without its offer, then what followed it (RFC 9110 section 7.8)."""
+    def _declined_head(self) -> bytes:
+        """The same head without its offer, for a new parser (RFC 9110 section 7.8)."""
         line = b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
         kept = [b"%s: %s\r\n" % pair for pair in self.headers if pair[0] not in (b"upgrade", b"http2-settings")]
         self._declined = False
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self.parser.feed_data(line + b"".join(kept) + b"\r\n" + rest)
+        return line + b"".join(kept) + b"\r\n"
 
     def _refuse(self) -> None:
-        """Answer what cannot be parsed; inside a body the endpoint does, as for any cut one."""
-        inside = self.phase == "body" and self._answering()
+        """Take no more. What came before is still answered, a cut body as one; else the refusal is the answer."""
         self.phase = "closed"
         self._wait(None)
-        if inside and self.body:
+        if self._answering():
             self.cycle.keep_alive = False
-            self.body.finish(cut=True)
-        elif self._answering():
-            self.transport.abort()
+            if self.body:
+                self.body.finish(cut=True)
         else:
             text = b"HTTP/1.1 %d Refused\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
             self.transport.write(text % self.refusal)
@@ -296,7 +301,7 @@ class Entrance(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request line is coming."""
-        self._head_bytes = self._head_lines = self._hosts = self._dropped = 0
+        self._head_bytes = self._head_lines = self._hosts = self._dropped = self._unfinished = 0
         self.phase = "head"
         self._wait(HEAD_SECONDS)
         super().on_message_begin()
@@ -320,7 +325,9 @@ class Entrance(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole: refuse it, or start the request."""
         version = self.parser.get_http_version()
-        if self._hosts > 1 or (self._hosts != 1 and version != "1.0") or self._is_astray():
+        if version not in ("1.0", "1.1") or self._is_astray():
+            self._bad_head(400)
+        if self._hosts > 1 or (self._hosts == 0 and version != "1.0"):
             self._bad_head(400)
         if version == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers):
             self._bad_head(400)
@@ -369,8 +376,8 @@ class Entrance(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The answer is out."""
-        if self.phase == "body":
+        """An answer is out; of pipelined requests not always that of the one whose body is coming."""
+        if self.phase == "body" and not self._answering():
             self.phase = "drain"
             self._wait(DRAIN_SECONDS)
         super().on_response_complete()

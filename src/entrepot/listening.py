@@ -78,9 +78,10 @@ class Listener:
         self._server.close()
         for connection in list(self._state.connections):
             connection.shutdown()
-        deadline = asyncio.get_running_loop().time() + seconds
-        while self._state.tasks and asyncio.get_running_loop().time() < deadline:
-            await asyncio.wait(set(self._state.tasks), timeout=0.1)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while (self._state.tasks or self._state.connections) and loop.time() < deadline:  # answers may wait in buffers
+            await asyncio.sleep(0.02)
         for connection in list(self._state.connections):
             connection.transport.abort()
         for task in list(self._state.tasks):

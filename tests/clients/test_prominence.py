@@ -19,7 +19,7 @@ import requests
 from botocore.config import Config
 from prominence.exceptions import FileUploadError
 
-from tests.asking import DataApi
+from tests.asking import DataApi, someone
 from tests.running import RunningServer
 
 CLI = Path(sysconfig.get_path("scripts")) / "prominence"
@@ -33,11 +33,6 @@ def place(request: pytest.FixtureRequest) -> RunningServer:
     """A server over http, and one over TLS."""
     found: RunningServer = request.getfixturevalue("server" if request.param == "http" else "tls_server")
     return found
-
-
-def someone(server: RunningServer, *groups: str, job: str | None = None) -> DataApi:
-    """A user nobody has met."""
-    return DataApi(server, server.user(f"user-{secrets.token_hex(4)}", groups=groups, job=job))
 
 
 def environment(who: DataApi, base: str, home: Path) -> dict[str, str]:

@@ -65,6 +65,12 @@ def put(
     return objects.point(tx, bucket, key, digest_of(number), size, "etag", facts or Facts(), condition, now)
 
 
+async def mark_free(catalog: Catalog, now: float) -> list[str]:
+    """One round of the collector's first step."""
+    free, _ = await catalog.read(lambda tx: blobs.free_keys(tx, "", now, 10))
+    return await catalog.write(lambda tx: blobs.mark_free(tx, free, now))
+
+
 def keys(items: Iterable[StoredObject | CommonPrefix]) -> list[str]:
     return [item.prefix + "*" if isinstance(item, CommonPrefix) else item.key for item in items]
 
@@ -119,7 +125,7 @@ async def test_a_name_points_to_the_last_bytes_and_keeps_its_history(catalog: Ca
     assert (found.digest, found.size) == (digest_of(2), 30)
     project = await catalog.read(lambda tx: projects.known(tx, "p"))
     assert project.used == 30
-    assert await catalog.write(lambda tx: blobs.mark_free(tx, NOW, 10)) == []  # the first is in the trash, not free
+    assert await mark_free(catalog, NOW) == []  # the first is in the trash, not free
 
 
 async def test_trash_is_purged_and_then_its_bytes_are_free(catalog: Catalog) -> None:
@@ -127,7 +133,7 @@ async def test_trash_is_purged_and_then_its_bytes_are_free(catalog: Catalog) -> 
     await catalog.write(lambda tx: objects.remove(tx, home(tx), "a", NOW + 5))
     assert await catalog.write(lambda tx: objects.purge_trash(tx, NOW, 10)) == 0
     assert await catalog.write(lambda tx: objects.purge_trash(tx, NOW + 5, 10)) == 1
-    assert await catalog.write(lambda tx: blobs.mark_free(tx, NOW, 10)) == [blob_of(1).key]
+    assert await mark_free(catalog, NOW) == [blob_of(1).key]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +198,7 @@ async def test_inline_bytes_come_with_their_blob(catalog: Catalog) -> None:
 
 async def test_a_marked_blob_counts_as_absent_and_its_digest_can_come_again(catalog: Catalog) -> None:
     await catalog.write(lambda tx: blobs.keep(tx, blob_of(1, generation=1), None, NOW))
-    assert await catalog.write(lambda tx: blobs.mark_free(tx, NOW, 10)) == [blob_of(1, generation=1).key]
+    assert await mark_free(catalog, NOW) == [blob_of(1, generation=1).key]
     assert await catalog.read(lambda tx: blobs.find(tx, digest_of(1))) is None
     again = await catalog.write(lambda tx: blobs.keep(tx, blob_of(1, generation=2), None, NOW))
     assert again == blob_of(1, generation=2).key
@@ -201,12 +207,32 @@ async def test_a_marked_blob_counts_as_absent_and_its_digest_can_come_again(cata
     assert await catalog.read(lambda tx: blobs.find(tx, digest_of(1))) is not None
 
 
+async def test_a_blob_that_was_free_and_is_named_before_the_mark_stays(catalog: Catalog) -> None:
+    await catalog.write(lambda tx: blobs.keep(tx, blob_of(1), None, NOW))
+    free, _ = await catalog.read(lambda tx: blobs.free_keys(tx, "", NOW, 10))
+    await catalog.write(lambda tx: put(tx, "a", 1))
+    assert free == [blob_of(1).key]
+    assert await catalog.write(lambda tx: blobs.mark_free(tx, free, NOW)) == []
+
+
+async def test_the_walk_for_free_blobs_goes_on_where_it_stopped(catalog: Catalog) -> None:
+    for number in range(5):
+        await catalog.write(lambda tx, n=number: blobs.keep(tx, blob_of(n), None, NOW))  # type: ignore[misc]
+    found: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        start = after
+        some, after = await catalog.read(lambda tx, s=start: blobs.free_keys(tx, s, NOW, 2))  # type: ignore[misc]
+        found += some
+    assert found == [blob_of(number).key for number in range(5)]
+
+
 async def test_a_lease_keeps_bytes_until_it_ends(catalog: Catalog) -> None:
     await catalog.write(lambda tx: blobs.keep(tx, blob_of(1), None, NOW))
     await catalog.write(lambda tx: blobs.take_lease(tx, digest_of(1), "p", NOW + 10))
     await catalog.write(lambda tx: blobs.take_lease(tx, digest_of(1), "p", NOW + 20))
-    assert await catalog.write(lambda tx: blobs.mark_free(tx, NOW + 15, 10)) == []
-    assert await catalog.write(lambda tx: blobs.mark_free(tx, NOW + 20, 10)) == [blob_of(1).key]
+    assert await mark_free(catalog, NOW + 15) == []
+    assert await mark_free(catalog, NOW + 20) == [blob_of(1).key]
 
 
 async def test_a_quarantined_blob_is_absent_and_a_push_brings_it_back(catalog: Catalog) -> None:

@@ -108,6 +108,7 @@ def mint(key: TokenKey, claims: TokenClaims) -> str:
     return jws.serialize_compact(header, payload, _oct_key(key.secret), registry=_HS256)
 
 
+@lru_cache(maxsize=CACHED_TOKENS)
 def peek(text: str) -> Peeked:
     """Algorithm, key id and issuer a token claims to have.
 

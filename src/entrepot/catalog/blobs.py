@@ -4,6 +4,7 @@ Two steps take bytes away: mark (a free blob becomes `deleting`, and counts as a
 Told "it is here" takes a lease; accepting a name writes its reference in the same commit.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import bindparam, delete, exists, func, select, text, update
@@ -13,16 +14,15 @@ from entrepot.catalog.database import LostRace, Query, Row, Transaction
 from entrepot.catalog.schema import blob, inline_blob, lease, reference
 from entrepot.model import Algorithm, Blob, Digest, Instant, Stamp
 
-_PRESENT: Final = text("blob.state = 'present'")
+PRESENT: Final = text("blob.state = 'present'")
+"""Written out, not bound: only then can the partial index `blob_present` answer."""
 _COLUMNS: Final = (
     blob.c.digest, blob.c.size, blob.c.key, blob.c.md5, blob.c.sha1, blob.c.sha512,
     blob.c.verified_at, blob.c.stamp, inline_blob.c.bytes,
 )  # fmt: skip
 _WITH_BYTES: Final = blob.outerjoin(inline_blob, inline_blob.c.key == blob.c.key)
-_FIND: Final = Query(select(*_COLUMNS).select_from(_WITH_BYTES).where(blob.c.digest == bindparam("digest"), _PRESENT))
-_HOLD: Final = Query(
-    select(blob.c.key).where(blob.c.digest == bindparam("digest"), _PRESENT).with_for_update(read=True)
-)
+_FIND: Final = Query(select(*_COLUMNS).select_from(_WITH_BYTES).where(blob.c.digest == bindparam("digest"), PRESENT))
+_HOLD: Final = Query(select(blob.c.key).where(blob.c.digest == bindparam("digest"), PRESENT).with_for_update(read=True))
 _ADD: Final = Query(
     insert(blob)
     .values({c.name: bindparam(c.name) for c in blob.c if c.name != "marked_at"})
@@ -47,24 +47,24 @@ _LEASED: Final = Query(
 )
 _REFERRED: Final = Query(select(reference.c.project_id).where(reference.c.digest == bindparam("digest")).distinct())
 _EDGES: Final = Query(
-    select(blob.c.digest)
-    .where(blob.c.edges == bindparam("edges"), blob.c.size == bindparam("size"), _PRESENT)
-    .limit(16)
+    select(blob.c.digest).where(blob.c.edges == bindparam("edges"), blob.c.size == bindparam("size"), PRESENT).limit(16)
 )
 _FREE: Final = ~exists().where(reference.c.digest == blob.c.digest) & ~exists().where(
     lease.c.digest == blob.c.digest, lease.c.until > bindparam("now")
 )
-_FREE_KEYS: Final = Query(
-    select(blob.c.key)
-    .where(_PRESENT, _FREE)
+_WALK: Final = Query(
+    select(blob.c.digest, blob.c.key, _FREE)
+    .where(PRESENT, blob.c.digest > bindparam("after"))
     .order_by(blob.c.digest)
     .limit(bindparam("limit"))
-    .with_for_update(skip_locked=True)
+)
+_LOCK: Final = Query(
+    select(blob.c.key).where(blob.c.key == bindparam("key"), PRESENT).with_for_update(skip_locked=True)
 )
 _MARK: Final = Query(
     update(blob)
     .values(state=text("'deleting'"), marked_at=bindparam("now"))
-    .where(blob.c.key == bindparam("wanted"), _PRESENT, _FREE)
+    .where(blob.c.key == bindparam("wanted"), PRESENT, _FREE)
 )
 _MARKED: Final = Query(
     select(blob.c.key, inline_blob.c.key)
@@ -85,13 +85,13 @@ _QUARANTINED: Final = Query(
 _VERIFIED: Final = Query(
     update(blob)
     .values(verified_at=bindparam("now"), stamp=bindparam("seen"))
-    .where(blob.c.key == bindparam("wanted"), _PRESENT)
+    .where(blob.c.key == bindparam("wanted"), PRESENT)
 )
 _KEYS: Final = Query(select(blob.c.key).where(blob.c.key == bindparam("key")))
 _OLDEST: Final = Query(
     select(*_COLUMNS)
     .select_from(_WITH_BYTES)
-    .where(_PRESENT, blob.c.digest > bindparam("after"))
+    .where(PRESENT, blob.c.digest > bindparam("after"))
     .order_by(blob.c.digest)
     .limit(bindparam("limit"))
 )
@@ -187,13 +187,18 @@ def with_edges(tx: Transaction, edges: str, size: int) -> list[Digest]:
     return [Digest(row[0]) for row in tx.rows(_EDGES, edges=edges, size=size)]
 
 
-def mark_free(tx: Transaction, now: Instant, limit: int) -> list[str]:
-    """Mark up to `limit` blobs nobody refers to or leases as deleting; their keys.
+def free_keys(tx: Transaction, after_digest: str, now: Instant, limit: int) -> tuple[list[str], str | None]:
+    """Keys among the next `limit` present blobs that nobody refers to or leases; where to go on, None at the end."""
+    rows = tx.rows(_WALK, after=after_digest, now=now, limit=limit)
+    return [key for _, key, free in rows if free], rows[-1][0] if len(rows) == limit else None
 
-    Two statements on purpose: the second starts after the lock, so it sees what was committed meanwhile.
+
+def mark_free(tx: Transaction, keys: Sequence[str], now: Instant) -> list[str]:
+    """Those of `keys` that are still free, marked as deleting.
+
+    Two statements for each on purpose: the second starts after the lock, so it sees what was committed meanwhile.
     """
-    keys = [row[0] for row in tx.rows(_FREE_KEYS, now=now, limit=limit)]
-    return [key for key in keys if tx.run(_MARK, wanted=key, now=now)]
+    return [key for key in keys if tx.row(_LOCK, key=key) and tx.run(_MARK, wanted=key, now=now)]
 
 
 def marked_before(tx: Transaction, before: Instant, limit: int) -> list[tuple[str, bool]]:

@@ -36,7 +36,7 @@ _LOCK: Final = Query(select(*COLUMNS).where(*_HERE).with_for_update())
 _OPEN: Final = Query(
     select(*COLUMNS, *_BLOB_COLUMNS)
     .select_from(
-        object_.outerjoin(blob, (blob.c.digest == object_.c.digest) & (blob.c.state == "present")).outerjoin(
+        object_.outerjoin(blob, (blob.c.digest == object_.c.digest) & blobs.PRESENT).outerjoin(
             inline_blob, inline_blob.c.key == blob.c.key
         )
     )

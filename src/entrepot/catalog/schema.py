@@ -219,6 +219,7 @@ upload = Table(
     Column("result", BigInteger),  # the version a finished upload became
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False, index=True),
+    Index("upload_wish", "principal_id", "bucket_id", "name"),
 )
 
 piece = Table(

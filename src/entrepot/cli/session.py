@@ -69,9 +69,12 @@ class Session:
     @contextmanager
     def client(self, *, token: str | None = None) -> "Iterator[Client]":
         """A client of the session's server, closed afterwards; `token` None: the one the settings give."""
+        from stamina.instrumentation import set_on_retry_hooks
+
         from entrepot.client.connect import Trust
         from entrepot.client.remote import Client
 
+        set_on_retry_hooks(())  # by default retries are told on stdout, where only results go; -v tells of each request
         rate = self.settings.text("bwlimit")
         found = (self.settings.token()[0] or "") if token is None else token
         with Client(

@@ -15,7 +15,9 @@ from entrepot.failpoints import failpoint
 from entrepot.model import Clock
 from entrepot.storage.blobs import BlobStore
 
-BATCH: Final = 1000
+BATCH: Final = 200
+WALK: Final = 20_000
+REMOVALS: Final = 1000
 QUARANTINE_SECONDS: Final = 7 * 86400.0
 DARK_SECONDS: Final = 48 * 3600.0
 
@@ -34,16 +36,29 @@ class Collector:
         """One round: marked, removed."""
         if await self.held():
             return {"marked": 0, "removed": 0}
-        marked = await self.catalog.write(lambda tx: blobs.mark_free(tx, self.now(), BATCH))
-        failpoint("gc.marked")
+        marked = await self._mark()
         before = self.now() - self.grace_seconds
-        removable = await self.catalog.read(lambda tx: blobs.marked_before(tx, before, BATCH))
+        removable = await self.catalog.read(lambda tx: blobs.marked_before(tx, before, REMOVALS))
         for key, in_catalog in removable:
             await self._remove(key, in_catalog=in_catalog)
         damaged = await self.catalog.read(lambda tx: blobs.quarantined_before(tx, self.now() - QUARANTINE_SECONDS))
         for key in damaged:
             await self._remove(key, in_catalog=False)
-        return {"marked": len(marked), "removed": len(removable) + len(damaged)}
+        return {"marked": marked, "removed": len(removable) + len(damaged)}
+
+    async def _mark(self) -> int:
+        """Walk all present blobs beside the writers, and mark in small commits what is free; how many."""
+        marked = 0
+        after: str | None = ""
+        while after is not None:
+            now = self.now()
+            walk = partial(blobs.free_keys, after_digest=after, now=now, limit=WALK)
+            keys, after = await self.catalog.read(walk)
+            for first in range(0, len(keys), BATCH):
+                mark = partial(blobs.mark_free, keys=keys[first : first + BATCH], now=now)
+                marked += len(await self.catalog.write(mark))
+        failpoint("gc.marked")
+        return marked
 
     async def _remove(self, key: str, *, in_catalog: bool) -> None:
         failpoint("gc.unlinking")

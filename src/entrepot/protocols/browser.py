@@ -7,6 +7,12 @@ from urllib.parse import quote
 from entrepot.protocols.base import Header
 
 _SHOWN: Final = {"image/png", "image/jpeg", "image/gif", "image/webp", "text/plain"}
+SHIELD: Final[tuple[Header, ...]] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"sandbox; default-src 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+"""What every answer with a body carries, errors too."""
 _UNSAFE: Final = re.compile(r'[^\x20-\x7e]|["\\]')
 
 
@@ -15,9 +21,7 @@ def shielded(content_type: str, key: str) -> list[Header]:
     safe_type = content_type if content_type.isascii() and content_type.isprintable() else "application/octet-stream"
     return [
         (b"content-type", safe_type.encode()),
-        (b"x-content-type-options", b"nosniff"),
-        (b"content-security-policy", b"sandbox; default-src 'none'"),
-        (b"cross-origin-resource-policy", b"same-origin"),
+        *SHIELD,
         (b"content-disposition", disposition(safe_type, key).encode()),
     ]
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 from typing import Final
 
 from entrepot.errors import BadRange, PreconditionFailed
@@ -39,7 +40,12 @@ class Representation:
 
 def http_date(at: Instant) -> str:
     """RFC 1123, as headers have it."""
-    return format_datetime(datetime.fromtimestamp(int(at), UTC), usegmt=True)
+    return _date_text(int(at))
+
+
+@lru_cache(maxsize=4096)
+def _date_text(seconds: int) -> str:
+    return format_datetime(datetime.fromtimestamp(seconds, UTC), usegmt=True)
 
 
 def repr_digest(digest: Digest) -> Header:
@@ -70,9 +76,10 @@ def _date(text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        return parsedate_to_datetime(text).timestamp()
-    except ValueError:
+        found = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
         return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()  # asctime's form has no zone: it is UTC
 
 
 def span_of(request: Request, what: Representation) -> Span:

@@ -48,10 +48,11 @@ class Links:
     ) -> tuple[str, StoredObject]:
         """A URL to GET and HEAD `name` with, and what it points to now.
 
-        Raises: BadName for a life that is not 1 to 864000 seconds; NotFound; Denied; Unauthenticated.
+        Raises: BadName for a life that is not 1 to 864000 seconds, with V4 signatures 604800; NotFound; Denied; Unauthenticated.
         """
-        if not 1 <= seconds <= MAX_SECONDS:
-            raise BadName(f"a link lives from 1 to {MAX_SECONDS} seconds")
+        longest = MAX_SECONDS if self.signature == "v2" else sigv4.MAX_EXPIRES_SECONDS
+        if not 1 <= seconds <= longest:
+            raise BadName(f"a link lives from 1 to {longest} seconds")
 
         def look_up(tx: Transaction) -> StoredObject:
             bucket, _ = allowed(tx, principal, Action.GET, name)

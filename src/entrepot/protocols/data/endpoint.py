@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from entrepot import strict_json
 from entrepot.errors import BadName, BadRequest, EntrepotError, Unauthenticated
 from entrepot.model import Digest, Principal
-from entrepot.protocols.base import Endpoint, Request, Response, UnsupportedType, bearer, json_response
+from entrepot.protocols.base import Endpoint, Request, Response, UnsupportedType, bearer
 from entrepot.protocols.data import requests, responses
 from entrepot.protocols.data.requests import AskDownload, AskOutput, AskUpload, Call, Delete, ListGroup, ListOwn
 from entrepot.services.areas import Areas, Listed
@@ -49,16 +49,16 @@ class Data(Endpoint[Call]):
             case AskOutput():
                 name = self.areas.output(principal, _named(await _members(request)))
                 url = await self.links.put(principal, name, self._base(request), OUTPUT_SECONDS)
-                return json_response(201, {"url": url})
+                return responses.told(201, {"url": url})
             case AskDownload():
                 return await self._download(principal, request)
             case ListOwn():
-                return responses.listed(await _begun(await self.areas.own(principal)))
+                return await _listed(await self.areas.own(principal))
             case ListGroup(path):
-                return responses.listed(await _begun(await self.areas.of_group(principal, path)))
+                return await _listed(await self.areas.of_group(principal, path))
             case Delete(name):
                 await self.objects.delete(principal, await self.areas.place(principal, name))
-                return Response(204)
+                return responses.gone()
 
     def refuse(self, error: EntrepotError, request: Request) -> Response:
         """As `Endpoint.refuse`."""
@@ -71,14 +71,14 @@ class Data(Endpoint[Call]):
         checksum = query.get("checksum") or members.get("checksum")
         if not isinstance(asked, str):
             raise BadRequest("no name", why="filename is a string", advice='send {"filename": NAME}')
-        if checksum and not isinstance(checksum, str):
+        if checksum not in (None, "") and not isinstance(checksum, str):
             raise BadRequest("checksum is a string of 64 hex digits")
         digest = Digest.parse(checksum) if checksum else None
         name = await self.areas.place(principal, asked)
         if digest is None:
-            return json_response(201, {"url": await self.links.put(principal, name, self._base(request))})
+            return responses.told(201, {"url": await self.links.put(principal, name, self._base(request))})
         form = await self.links.form(principal, name, digest, self._base(request))
-        return json_response(201, {"url": form.url, "fields": form.fields})
+        return responses.told(201, {"url": form.url, "fields": form.fields})
 
     async def _download(self, principal: Principal, request: Request) -> Response:
         members = await _members(request)
@@ -93,22 +93,15 @@ class Data(Endpoint[Call]):
             else await self.areas.place(principal, asked)
         )
         url, found = await self.links.get(principal, name, self._base(request), seconds)
-        return json_response(201, {"url": url, "sha256": found.digest.hex, "size": found.size})
+        return responses.told(201, {"url": url, "sha256": found.digest.hex, "size": found.size})
 
     def _base(self, request: Request) -> str:
         return self.public_url or request.base_url
 
 
-async def _begun(pages: AsyncIterator[Sequence[Listed]]) -> AsyncIterator[Sequence[Listed]]:
-    """The same pages, the first already fetched: what can be refused is refused before the status line."""
-    first = await anext(pages)
-
-    async def all_pages() -> AsyncIterator[Sequence[Listed]]:
-        yield first
-        async for page in pages:
-            yield page
-
-    return all_pages()
+async def _listed(pages: AsyncIterator[Sequence[Listed]]) -> Response:
+    """The list; its first page is fetched here, so that what can be refused is refused before the status line."""
+    return responses.listed(await anext(pages), pages)
 
 
 async def _members(request: Request, *, needed: bool = True) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from entrepot.errors import (
 )
 from entrepot.protocols.base import (
     ErrorTable,
+    Header,
     MethodNotAllowed,
     NoSuchRoute,
     Response,
@@ -33,8 +34,9 @@ from entrepot.protocols.base import (
     refusal_headers,
     row_of,
 )
+from entrepot.protocols.browser import SHIELD
 from entrepot.protocols.delivery import http_date
-from entrepot.services.areas import Listed
+from entrepot.services.areas import PAGE_ITEMS, Listed
 
 # 404 stands for unknown routes only: to the client it means "Invalid PROMINENCE URL".
 ERRORS: Final[ErrorTable] = {
@@ -65,23 +67,37 @@ def refused(error: EntrepotError) -> Response:
     headers = refusal_headers(error)
     if isinstance(error, Unauthenticated):
         headers.append((b"www-authenticate", b"Bearer"))
-    return json_response(row_of(ERRORS, error)[0], {"error": str(error)}, headers)
+    return told(row_of(ERRORS, error)[0], {"error": str(error)}, headers)
 
 
-def listed(pages: AsyncIterator[Sequence[Listed]]) -> Response:
-    """A JSON array, streamed: one chunk a page."""
-    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-    return Response(200, headers, _array(pages))
+def told(status: int, value: object, headers: Sequence[Header] = ()) -> Response:
+    """`value` as JSON."""
+    return json_response(status, value, [*SHIELD, *headers])
 
 
-async def _array(pages: AsyncIterator[Sequence[Listed]]) -> AsyncIterator[bytes]:
-    first = True
-    async for page in pages:
-        items = [
-            {"name": item.name, "size": item.object.size, "lastModified": http_date(item.object.created_at)}
-            for item in page
-        ]
-        text = msgspec.json.encode(items)[1:-1]
-        yield (b"[" if first else b"," if text else b"") + text
-        first = False
-    yield b"[]" if first else b"]"
+def gone() -> Response:
+    """204: the name is not there any more."""
+    return Response(204, [(b"cache-control", b"no-store"), *SHIELD])
+
+
+def listed(first: Sequence[Listed], rest: AsyncIterator[Sequence[Listed]]) -> Response:
+    """A JSON array: whole if one page holds it all, else streamed, one chunk a page."""
+    if len(first) < PAGE_ITEMS:
+        return told(200, _items(first))
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), *SHIELD]
+    return Response(200, headers, _array(first, rest))
+
+
+async def _array(first: Sequence[Listed], rest: AsyncIterator[Sequence[Listed]]) -> AsyncIterator[bytes]:
+    yield msgspec.json.encode(_items(first))[:-1]
+    async for page in rest:
+        text = msgspec.json.encode(_items(page))[1:-1]
+        yield b"," + text if text else b""
+    yield b"]"
+
+
+def _items(page: Sequence[Listed]) -> list[dict[str, object]]:
+    return [
+        {"name": item.name, "size": item.object.size, "lastModified": http_date(item.object.created_at)}
+        for item in page
+    ]

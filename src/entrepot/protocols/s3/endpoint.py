@@ -2,9 +2,11 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
+from urllib.parse import quote
 
 from entrepot.auth import post_policy, sigv2, sigv4
 from entrepot.errors import BadName, BadRequest, Denied, EntrepotError, NotFound, TooLarge, Unsupported
@@ -37,6 +39,8 @@ DEFAULT_TYPE: Final = "binary/octet-stream"
 MAX_META_BYTES: Final = 2048
 _WRITE: Final = frozenset({Action.CREATE, Action.OVERWRITE})
 _READ: Final = frozenset({Action.GET})
+_META_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+\Z")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ class S3(Endpoint[Call]):
             raise LengthRequired("the body's length is not announced")
         facts = Facts(request.header(b"content-type") or DEFAULT_TYPE, _metadata(_texts(request.headers)))
         stored = await self.objects.put(principal, name, request.body, _claims(request), facts)
-        status = 201 if stored.bucket == AREAS_BUCKET and principal.grant else 200
+        status = 201 if stored.bucket == AREAS_BUCKET and _is_signed_url(request) else 200
         return Response(status, [*responses.with_id(request), (b"etag", f'"{stored.etag}"'.encode())])
 
     async def _post(self, principal: Principal, bucket: str, request: Request) -> Response:
@@ -135,10 +139,16 @@ class S3(Endpoint[Call]):
             _within(form.file, policy.min_size, policy.max_size), _form_claims(table),
             Facts(table.get("content-type") or DEFAULT_TYPE, _metadata(table.items())),
         )  # fmt: skip
-        location = f"{request.base_url}/{bucket}/{key}".encode("ascii", "ignore")
+        location = f"{request.base_url}/{quote(bucket)}/{quote(key)}".encode()
         return Response(
             204, [*responses.with_id(request), (b"etag", f'"{stored.etag}"'.encode()), (b"location", location)]
         )
+
+
+def _is_signed_url(request: Request) -> bool:
+    """Whether the proof stands in the query."""
+    query = request.raw_query
+    return sigv2.parse_query(query) is not None or sigv4.parse_query(query) is not None
 
 
 def _is_bearer(header: Header) -> bool:
@@ -161,12 +171,14 @@ def _texts(headers: Sequence[Header]) -> list[tuple[str, str]]:
 
 
 def _metadata(pairs: Any) -> dict[str, str]:
-    """The client's own metadata, without the checksum we keep ourselves. Raises: TooLarge."""
+    """The client's own metadata, without the checksum we keep ourselves. Raises: BadName; TooLarge."""
     found = {
         name.lower().removeprefix(META): value
         for name, value in pairs
         if name.lower().startswith(META) and name.lower() != CLAIM
     }
+    if not all(_META_NAME.match(name) and not _CONTROL.search(value) for name, value in found.items()):
+        raise BadName("metadata cannot be a header", why="its name is no token, or it holds control characters")
     if sum(len(name) + len(value.encode()) for name, value in found.items()) > MAX_META_BYTES:
         raise TooLarge("the metadata are too large", why=f"at most {MAX_META_BYTES} bytes are kept")
     return found

@@ -34,6 +34,7 @@ from entrepot.protocols.base import (
     refusal_headers,
     row_of,
 )
+from entrepot.protocols.browser import SHIELD
 
 # 403 and no other code means "this URL is no longer good": workers renew on 403 alone.
 ERRORS: Final[ErrorTable] = {
@@ -71,7 +72,7 @@ def refused(error: EntrepotError, request: Request) -> Response:
         f"<Error><Code>{code}</Code><Message>{escape(_printable(str(error)))}</Message><Resource>{_printable(path)}</Resource>"
         f"<RequestId>{request.id}</RequestId></Error>"
     )
-    headers = [*with_id(request), (b"content-type", b"application/xml"), *refusal_headers(error)]
+    headers = [*with_id(request), (b"content-type", b"application/xml"), *SHIELD, *refusal_headers(error)]
     return Response(status, headers, body.encode())
 
 

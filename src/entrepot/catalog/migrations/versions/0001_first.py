@@ -168,6 +168,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("upload_pkey")),
     )
     op.create_index(op.f("upload_expires_at"), "upload", ["expires_at"], unique=False)
+    op.create_index("upload_wish", "upload", ["principal_id", "bucket_id", "name"], unique=False)
     op.create_table(
         "access_key",
         sa.Column("id", sa.Text(), nullable=False),
