@@ -92,7 +92,7 @@ class Program:
         return subprocess.Popen([self.path, *words], stdout=subprocess.PIPE, text=True)
 
 
-def spent_by(command: Sequence[str], environ: dict[str, str] | None = None) -> tuple[float, str]:
+def spent_by(command: list[str], environ: dict[str, str] | None = None) -> tuple[float, str]:
     """CPU seconds of one run of a command, and what it printed. Raises: RuntimeError if it fails."""
     reading, writing = os.pipe()
     process = os.posix_spawn(

@@ -11,7 +11,8 @@
     ├── Denied               known, but not allowed
     │   └── Unauthenticated  no proof, or a wrong one
     ├── Unavailable          it may work later
-    │   └── Busy
+    │   └── Busy             too much at once
+    │       └── TooOften     too much from this caller
     ├── DigestMismatch       the bytes are not the ones that were promised
     ├── Conflict             it exists and differs, or a condition does not hold
     │   └── PreconditionFailed
@@ -85,6 +86,10 @@ class Busy(Unavailable):
     def __init__(self, what: str = "", *, why: str = "", advice: str = "", retry_after_seconds: int = 2) -> None:
         super().__init__(what, why=why, advice=advice)
         self.retry_after_seconds = retry_after_seconds
+
+
+class TooOften(Busy):
+    """This caller asks too often; others may go on."""
 
 
 class DigestMismatch(EntrepotError):

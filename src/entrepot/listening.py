@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import ssl
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from uvicorn.server import ServerState
@@ -12,6 +12,9 @@ from uvicorn.server import ServerState
 from entrepot.certificate import self_signed
 from entrepot.front import Entrance
 from entrepot.settings import Settings
+
+
+HANDSHAKE_SECONDS: Final = 10.0
 
 
 class Listener:
@@ -58,7 +61,11 @@ class Listener:
         port = listening.getsockname()[1]
 
         self._server = await loop.create_server(
-            lambda: self._protocol(self._config, self._state, {}), sock=listening, ssl=self._tls, backlog=2048
+            lambda: self._protocol(self._config, self._state, {}),
+            sock=listening,
+            ssl=self._tls,
+            backlog=2048,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
         )
         host = f"[{self._settings.host}]" if family == socket.AF_INET6 else self._settings.host
         self.url = f"{'https' if self._tls else 'http'}://{host}:{port}"
@@ -80,8 +87,8 @@ class Listener:
             connection.shutdown()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        while (self._state.tasks or self._state.connections) and loop.time() < deadline:  # answers may wait in buffers
-            await asyncio.sleep(0.02)
+        while (self._state.tasks or self._state.connections) and loop.time() < deadline:  # noqa: ASYNC110 no event tells
+            await asyncio.sleep(0.02)  # answers may wait in buffers
         for connection in list(self._state.connections):
             connection.transport.abort()
         for task in list(self._state.tasks):

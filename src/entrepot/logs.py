@@ -48,13 +48,18 @@ def set_up(level: str = "INFO") -> None:
         logging.getLogger(name).setLevel("WARNING")
 
 
+def _path(raw: bytes) -> str:
+    text = raw[:1024].decode("latin-1")
+    return _UPLOAD_ID.sub(r"\1…", text) if "/uploads/" in text else text
+
+
 def access_line(request: Request, protocol: str, status: int, sent: int, seconds: float, at: float) -> bytes:
     """One request: method, path with ids cut, names of query keys, and the few headers that tell clients apart."""
     line: dict[str, Any] = {
         "event": "request",
         "at": round(at, 3),
         "method": request.method,
-        "path": _UPLOAD_ID.sub(r"\1…", request.raw_path.decode("latin-1"))[:1024],
+        "path": _path(request.raw_path),
         "protocol": protocol,
         "status": status,
         "sent": sent,

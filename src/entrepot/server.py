@@ -3,7 +3,6 @@
 import re
 import sys
 import time
-from dataclasses import dataclass
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -43,27 +42,31 @@ HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 _BUCKET: Final = re.compile(rb"/[^/?]{3,}")
 
 
-@dataclass(frozen=True, slots=True)
 class Meters:
-    """What `/metrics` shows."""
+    """What `/metrics` shows. A registry of its own, so that two servers in one process do not meet."""
 
-    registry: CollectorRegistry
-    requests: Counter
-    seconds: Histogram
-    sent: Counter
-    running: Gauge
-
-    @classmethod
-    def new(cls) -> "Meters":
-        """A registry of our own, so that two servers in one process do not meet."""
-        registry = CollectorRegistry()
-        return cls(
-            registry,
-            Counter("entrepot_requests_total", "Answered requests", ["protocol", "status"], registry=registry),
-            Histogram("entrepot_request_seconds", "Time to the last byte", ["protocol"], registry=registry),
-            Counter("entrepot_sent_bytes_total", "Bytes of body sent", ["protocol"], registry=registry),
-            Gauge("entrepot_requests_running", "Requests under way", registry=registry),
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.running = Gauge("entrepot_requests_running", "Requests under way", registry=self.registry)
+        self._requests = Counter(
+            "entrepot_requests_total", "Answered requests", ["protocol", "status"], registry=self.registry
         )
+        self._seconds = Histogram(
+            "entrepot_request_seconds", "Time to the last byte", ["protocol"], registry=self.registry
+        )
+        self._sent = Counter("entrepot_sent_bytes_total", "Bytes of body sent", ["protocol"], registry=self.registry)
+        self._known: dict[tuple[str, int], tuple[Counter, Histogram, Counter]] = {}
+
+    def count(self, protocol: str, status: int, sent: int, seconds: float) -> None:
+        """One answered request."""
+        known = self._known.get((protocol, status))
+        if known is None:
+            requests = self._requests.labels(protocol, str(status))
+            known = requests, self._seconds.labels(protocol), self._sent.labels(protocol)
+            self._known[protocol, status] = known
+        known[0].inc()
+        known[1].observe(seconds)
+        known[2].inc(sent)
 
 
 class Server:
@@ -72,9 +75,10 @@ class Server:
     def __init__(self, settings: Settings, master: bytes, catalog: Catalog, blobs: BlobStore, fetch: Fetch) -> None:
         now = time.time
         self.settings, self.catalog, self.blobs = settings, catalog, blobs
-        self.meters = Meters.new()
+        self.meters = Meters()
         self.downloading = Gate(settings.max_downloads, "downloads")
         self.proxies = networks(settings.trusted_proxy)
+        self._is_https = settings.public_url.startswith("https:")
         self.draining = False
         self.epoch = Epoch(catalog, settings.data)
         self.identity = Identity(
@@ -143,14 +147,17 @@ class Server:
         )  # fmt: skip
         began, at = time.perf_counter(), time.time()
         endpoint = self.endpoint_of(request)
-        with self.meters.running.track_inprogress():
+        self.meters.running.inc()
+        try:
             response = await endpoint.handle(request)
-            if self.settings.public_url.startswith("https:"):
+            if self._is_https:
                 response.headers.append(HSTS)
             if isinstance(response.body, Opened):
                 response, sent = await self._download(endpoint, response, request, send)
             else:
                 sent = await respond(response, request, send)
+        finally:
+            self.meters.running.dec()
         self._tell(request, endpoint.name, response, sent, time.perf_counter() - began, at)
         if response.status == 403 and request.principal.id:
             await self.catalog.write(lambda tx: _audit_refusal(tx, request, at))
@@ -169,9 +176,7 @@ class Server:
             return refusal, await respond(refusal, request, send)
 
     def _tell(self, request: Request, protocol: str, response: Response, sent: int, seconds: float, at: float) -> None:
-        self.meters.requests.labels(protocol, str(response.status)).inc()
-        self.meters.seconds.labels(protocol).observe(seconds)
-        self.meters.sent.labels(protocol).inc(sent)
+        self.meters.count(protocol, response.status, sent, seconds)
         sys.stderr.buffer.write(logs.access_line(request, protocol, response.status, sent, seconds, at))
 
 

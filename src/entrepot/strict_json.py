@@ -1,4 +1,4 @@
-"""JSON as security needs it: UTF-8, no key twice, no NaN, no more than 64 levels."""
+"""JSON as security needs it: UTF-8, no half surrogates, no key twice, no NaN, no more than 64 levels."""
 
 import json
 import re
@@ -13,7 +13,10 @@ def read(data: bytes) -> Any:
     text = data.decode()
     if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise ValueError(f"more than {MAX_DEPTH} levels")
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    if "\\ud" in text or "\\uD" in text:
+        _refuse_half_surrogates(value)
+    return value
 
 
 def read_object(data: bytes) -> dict[str, Any]:
@@ -22,6 +25,14 @@ def read_object(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not an object")
     return value
+
+
+def _refuse_half_surrogates(value: Any) -> None:
+    """They are no text, and nothing could store them. Raises: ValueError."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair") from None
 
 
 def _depth(text: str) -> int:

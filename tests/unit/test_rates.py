@@ -2,7 +2,7 @@
 
 import pytest
 
-from entrepot.errors import Busy
+from entrepot.errors import TooOften
 from entrepot.services import rates
 from entrepot.services.rates import Rate
 
@@ -22,7 +22,7 @@ def test_one_more_than_the_limit_is_refused_until_the_first_is_old(monkeypatch: 
         rate.check("bob")
         rate.count("bob")
         clock.at += 1
-    with pytest.raises(Busy) as refused:
+    with pytest.raises(TooOften) as refused:
         rate.check("bob")
     assert refused.value.retry_after_seconds == 9
     rate.check("ann")
@@ -43,5 +43,5 @@ def test_quiet_keys_are_forgotten_when_there_are_too_many(monkeypatch: pytest.Mo
     for name in ("a", "b", "c", "d"):
         rate.count(name)
     rate.check("a")
-    with pytest.raises(Busy):
+    with pytest.raises(TooOften):
         rate.check("d")

@@ -18,6 +18,9 @@ NEEDS: Final = {
 """The least role in a project that may do it. What is not here takes no role: see `may`."""
 
 _PUBLIC: Final = frozenset({Action.LIST, Action.GET})
+_NOT_BY_JOBS: Final = frozenset({Action.MEMBERS, Action.QUOTA, Action.KEYS})
+UNKNOWN: Final = "no such name"
+"""What is said of nonsense, and of what the caller may not know of: in the same words."""
 
 
 def authorize(principal: Principal, action: Action, resource: Resource) -> None:
@@ -29,9 +32,9 @@ def authorize(principal: Principal, action: Action, resource: Resource) -> None:
         return
     if principal.kind is Kind.ANONYMOUS:
         raise Unauthenticated("log in first", advice="send a token")
-    if resource.area or principal.grant or principal.job or may(principal, Action.GET, resource):
+    if resource.area or principal.grant or may(principal, Action.GET, resource):
         raise Denied(f"you may not {action.value} here", advice="ask an owner of the project")
-    raise NotFound("no such name")
+    raise NotFound(UNKNOWN)
 
 
 def may(principal: Principal, action: Action, resource: Resource) -> bool:
@@ -41,8 +44,13 @@ def may(principal: Principal, action: Action, resource: Resource) -> bool:
         return action in grant.actions and (resource.bucket, resource.key) == (grant.bucket, grant.key)
     if action in _PUBLIC and resource.public:
         return True
-    if resource.area and principal.kind is Kind.USER and not principal.admin:
-        return owns(principal, resource.area)
+    if principal.job and action in _NOT_BY_JOBS:
+        return False
+    if resource.area and principal.kind is Kind.USER:
+        if owns(principal, resource.area):
+            return True
+        if not administers(principal):
+            return False
     needed = NEEDS.get(action)
     return needed is not None and principal.roles.get(resource.project_id, 0) >= needed
 
@@ -58,13 +66,25 @@ def owns(principal: Principal, area: Area) -> bool:
             return principal.job == area.name
 
 
+def administers(principal: Principal) -> bool:
+    """Whether the principal sees to the whole server; a token made for one job or URL never does."""
+    return principal.admin and not principal.grant and not principal.job
+
+
 def require_admin(principal: Principal) -> None:
     """Nothing, if the principal administers the whole server. Raises: Unauthenticated; Denied."""
-    if principal.admin and not principal.grant and not principal.job:
+    if administers(principal):
         return
     if principal.kind is Kind.ANONYMOUS:
         raise Unauthenticated("log in first", advice="send an admin token")
     raise Denied("only a system admin may do this")
+
+
+def require_person(principal: Principal) -> None:
+    """Nothing, if the proof stands for all of somebody, not for one job or URL. Raises: Unauthenticated; Denied."""
+    require_known(principal)
+    if principal.job or principal.grant:
+        raise Denied("a token made for one job may not do this", advice="use a token of your own")
 
 
 def require_known(principal: Principal) -> None:

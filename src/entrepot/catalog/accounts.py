@@ -67,9 +67,9 @@ _ALL: Final = Query(
     select(*_ACCOUNT).select_from(_FROM).where(principal.c.kind == bindparam("kind")).order_by(principal.c.name)
 )
 _BY_TOKEN: Final = Query(
-    select(*_ACCOUNT, token.c.revoked)
+    select(*_ACCOUNT, token.c.issued_at)
     .select_from(token.join(_FROM, principal.c.id == token.c.principal_id))
-    .where(token.c.jti == bindparam("jti"))
+    .where(token.c.jti == bindparam("jti"), token.c.revoked == 0)
 )
 _ADD: Final = Query(
     insert(principal)
@@ -174,10 +174,10 @@ def find_subject(tx: Transaction, issuer: str, subject: str) -> Account | None:
     return _account_of(row) if row else None
 
 
-def of_token(tx: Transaction, jti: str) -> tuple[Account, bool] | None:
-    """Whose token that is, and whether it was revoked; None for one we never minted."""
+def of_token(tx: Transaction, jti: str) -> tuple[Account, Instant] | None:
+    """Whose token that is, and when it was issued; None for one we never minted, and for one that was revoked."""
     row = tx.row(_BY_TOKEN, jti=jti)
-    return (_account_of(row[:-1]), bool(row[-1])) if row else None
+    return (_account_of(row[:-1]), row[-1]) if row else None
 
 
 def all_of(tx: Transaction, kind: Kind) -> list[Account]:

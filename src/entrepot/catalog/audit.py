@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog.database import Query, Transaction
-from entrepot.catalog.ids import row_id
+from entrepot.catalog.ids import first_id, row_id
 from entrepot.catalog.schema import audit
 from entrepot.model import Instant, Principal
 
@@ -31,11 +31,11 @@ class Entry:
 _ADD: Final = Query(insert(audit).values({c.name: bindparam(c.name) for c in audit.c}))
 _SINCE: Final = Query(
     select(*(c for c in audit.c if c.name != "id"))
-    .where(audit.c.at >= bindparam("since"))
-    .order_by(audit.c.at)
+    .where(audit.c.id >= bindparam("since"))
+    .order_by(audit.c.id)
     .limit(bindparam("limit"))
 )
-_PRUNE: Final = Query(delete(audit).where(audit.c.at < bindparam("before")))
+_PRUNE: Final = Query(delete(audit).where(audit.c.id < bindparam("before")))
 
 
 def record(
@@ -59,9 +59,9 @@ def record(
 
 def since(tx: Transaction, at: Instant, limit: int = 1000) -> list[Entry]:
     """Rows from that moment on, oldest first."""
-    return [Entry(*row) for row in tx.rows(_SINCE, since=at, limit=limit)]
+    return [Entry(*row) for row in tx.rows(_SINCE, since=first_id(at), limit=limit)]
 
 
 def prune(tx: Transaction, before: Instant) -> int:
     """Drop rows older than that; how many."""
-    return tx.run(_PRUNE, before=before)
+    return tx.run(_PRUNE, before=first_id(before))

@@ -16,6 +16,7 @@ from entrepot.model import Algorithm, Blob, Digest, Instant, Stamp
 
 PRESENT: Final = text("blob.state = 'present'")
 """Written out, not bound: only then can the partial index `blob_present` answer."""
+_LEAVING: Final = text("blob.state <> 'present'")
 _COLUMNS: Final = (
     blob.c.digest, blob.c.size, blob.c.key, blob.c.md5, blob.c.sha1, blob.c.sha512,
     blob.c.verified_at, blob.c.stamp, inline_blob.c.bytes,
@@ -69,7 +70,7 @@ _MARK: Final = Query(
 _MARKED: Final = Query(
     select(blob.c.key, inline_blob.c.key)
     .select_from(_WITH_BYTES)
-    .where(text("blob.state = 'deleting'"), blob.c.marked_at <= bindparam("before"))
+    .where(_LEAVING, text("blob.state = 'deleting'"), blob.c.marked_at <= bindparam("before"))
     .limit(bindparam("limit"))
 )
 _FORGET: Final = Query(delete(blob).where(blob.c.key == bindparam("key"), text("blob.state <> 'present'")))
@@ -77,10 +78,12 @@ _FORGET_BYTES: Final = Query(delete(inline_blob).where(inline_blob.c.key == bind
 _QUARANTINE: Final = Query(
     update(blob)
     .values(state=text("'quarantined'"), marked_at=bindparam("now"))
-    .where(blob.c.key == bindparam("wanted"))
+    .where(blob.c.key == bindparam("wanted"), PRESENT)
 )
 _QUARANTINED: Final = Query(
-    select(blob.c.key).where(text("blob.state = 'quarantined'"), blob.c.marked_at <= bindparam("before")).limit(1000)
+    select(blob.c.key)
+    .where(_LEAVING, text("blob.state = 'quarantined'"), blob.c.marked_at <= bindparam("before"))
+    .limit(1000)
 )
 _VERIFIED: Final = Query(
     update(blob)

@@ -13,6 +13,11 @@ def row_id(now: Instant) -> int:
     return (int(now * 1000) << 21 | secrets.randbits(21)) & (2**63 - 1)
 
 
+def first_id(at: Instant) -> int:
+    """The smallest number `row_id` gives at that moment or later."""
+    return int(at * 1000) << 21
+
+
 def text_id() -> str:
     """128 random bits as 32 hex digits: names an upload, and is the right to it."""
     return secrets.token_hex(16)

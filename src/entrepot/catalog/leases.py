@@ -24,6 +24,7 @@ _FINISH: Final = Query(
     .values(owner=None, until=0.0, next_at=bindparam("again"))
     .where(job.c.name == bindparam("wanted"), job.c.owner == bindparam("me"))
 )
+_FREE: Final = Query(update(job).values(owner=None, until=0.0))
 _SET: Final = Query(
     insert(setting)
     .values(key=bindparam("key"), value=bindparam("value"))
@@ -48,6 +49,11 @@ def claim_job(tx: Transaction, name: str, me: str, now: Instant, until: Instant)
 def finish_job(tx: Transaction, name: str, me: str, again: Instant) -> None:
     """Done; due again at that time."""
     tx.run(_FINISH, wanted=name, me=me, again=again)
+
+
+def free_jobs(tx: Transaction) -> None:
+    """Whoever held a job is gone."""
+    tx.run(_FREE)
 
 
 def fact(tx: Transaction, key: str) -> str | None:

@@ -134,7 +134,12 @@ object_ = Table(
     *_pointer_columns(),
     Column("expires_at", Double),
     Index("object_digest", "digest", "bucket_id", "name"),  # who may read these bytes; what points to them
-    Index("object_expires_at", "expires_at", sqlite_where=text("expires_at IS NOT NULL")),
+    Index(
+        "object_expires_at",
+        "expires_at",
+        sqlite_where=text("expires_at IS NOT NULL"),
+        postgresql_where=text("expires_at IS NOT NULL"),
+    ),
     sqlite_with_rowid=False,
 )
 
@@ -171,8 +176,21 @@ blob = Table(
         sqlite_where=text("state = 'present'"),
         postgresql_where=text("state = 'present'"),
     ),
-    Index("blob_edges", "edges", "size"),
-    Index("blob_state", "state", "marked_at"),
+    Index(
+        "blob_edges",
+        "edges",
+        "size",
+        sqlite_where=text("edges IS NOT NULL"),
+        postgresql_where=text("edges IS NOT NULL"),
+    ),
+    Index(
+        "blob_leaving",
+        "state",
+        "marked_at",
+        sqlite_where=text("state <> 'present'"),
+        postgresql_where=text("state <> 'present'"),
+    ),
+    sqlite_with_rowid=False,
 )
 
 inline_blob = Table(
@@ -242,8 +260,8 @@ dark_file = Table(  # files without a row, as the last look found them
 audit = Table(
     "audit",
     metadata,
-    Column("id", Id, primary_key=True),
-    Column("at", Double, nullable=False, index=True),
+    Column("id", BigInteger, primary_key=True, autoincrement=False),  # grows with time
+    Column("at", Double, nullable=False),
     Column("principal", Text, nullable=False),
     Column("address", Text, nullable=False),
     Column("action", Text, nullable=False),
@@ -253,6 +271,7 @@ audit = Table(
     Column("protocol", Text, nullable=False),
     Column("request_id", Text, nullable=False),
     Column("outcome", Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 job = Table(

@@ -15,9 +15,11 @@ from entrepot.cli.output import Output, Style
 from entrepot.cli.wording import escaped, size_of
 from entrepot.client.reference import BlobRef, ObjectRef, parse_known
 from entrepot.client.settings import Settings
-from entrepot.errors import UsageError
+from entrepot.errors import EntrepotError, UsageError
 
 if TYPE_CHECKING:
+    from stamina.instrumentation import RetryDetails
+
     from entrepot.client.remote import Client
 
 _NEED_AN_ANSWER: Final = "without a terminal nothing asks"
@@ -74,7 +76,8 @@ class Session:
         from entrepot.client.connect import Trust
         from entrepot.client.remote import Client
 
-        set_on_retry_hooks(())  # by default retries are told on stdout, where only results go; -v tells of each request
+        # by default stamina tells of retries on stdout, where only results go
+        set_on_retry_hooks([self._tell_of_retry])
         rate = self.settings.text("bwlimit")
         found = (self.settings.token()[0] or "") if token is None else token
         with Client(
@@ -87,6 +90,11 @@ class Session:
             notice=self.say if self.settings.is_on("verbose") else None,
         ) as client:
             yield client
+
+    def _tell_of_retry(self, details: "RetryDetails") -> None:
+        error = details.caused_by
+        what = error.what if isinstance(error, EntrepotError) else type(error).__name__
+        self.say(f"{what}; again in {details.wait_for:.1f} s")
 
     def confirm(self, question: str) -> None:
         """Nothing, if the answer is yes. Raises: UsageError, naming the flag, if nobody can be asked; click.Abort."""

@@ -3,7 +3,7 @@
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -136,11 +136,18 @@ def connection_error(error: Exception, host: str) -> EntrepotError:
             return Unavailable(f"the connection to {host} broke", why=_reason(error), advice=again)
 
 
-def retry_or_wait(request: Request, error: Exception) -> bool | float:
-    """Whether to send `request` again after `error`; a number: after so many seconds."""
-    if isinstance(error, Busy):
-        return float(error.retry_after_seconds)
-    return isinstance(error, Unreached) or (isinstance(error, Unavailable) and request.repeat)
+def retry_or_wait(*, repeat: bool) -> Callable[[Exception], bool | float]:
+    """Whether to send a request again after an error; a number: after so many seconds.
+
+    It must not hold the request: tenacity's objects are cycles, and would keep each body until the next collection.
+    """
+
+    def decide(error: Exception) -> bool | float:
+        if isinstance(error, Busy):
+            return float(error.retry_after_seconds)
+        return isinstance(error, Unreached) or (isinstance(error, Unavailable) and repeat)
+
+    return decide
 
 
 def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:

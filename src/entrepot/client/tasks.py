@@ -49,7 +49,7 @@ class Tasks:
     async def _answer(self, ask: Ask) -> object:
         match ask:
             case Request():
-                return await self._retry(lambda error: retry_or_wait(ask, error), self._send, ask)
+                return await self._retry(retry_or_wait(repeat=ask.repeat), self._send, ask)
             case Work(act):
                 return await asyncio.to_thread(act)
             case Pause(seconds):

@@ -13,7 +13,7 @@ import stamina
 from entrepot.client.connect import Trust, client_arguments
 from entrepot.client.flow import Ask, Each, Flow, Pause, Reply, Request, Work
 from entrepot.client.target import RETRY, Arrived, Pace, Target, connection_error, follows, pieces, retry_or_wait
-from entrepot.errors import Unavailable
+from entrepot.errors import EntrepotError
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class Threads:
     def _answer(self, ask: Ask) -> object:
         match ask:
             case Request():
-                return self._retry(lambda error: retry_or_wait(ask, error), self._send, ask)
+                return self._retry(retry_or_wait(repeat=ask.repeat), self._send, ask)
             case Work(act):
                 return act()
             case Pause(seconds):
@@ -83,6 +83,7 @@ class Threads:
     def _send(self, request: Request) -> Reply:
         began = time.monotonic()
         arrived = Arrived(request, self._target.host)
+        self._hold(0)
         try:
             reply = self._exchange(request, arrived)
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, UnicodeError) as error:
@@ -120,7 +121,7 @@ class Threads:
 
     def _hold(self, size: int) -> None:
         if self._closed.is_set():
-            raise Unavailable("interrupted", advice="the same command continues where it stopped")
+            raise EntrepotError("interrupted", advice="the same command continues where it stopped")
         seconds = self._pace.wait_seconds(size)
         if seconds:
             time.sleep(seconds)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from entrepot.catalog import accounts, audit, blobs, objects, uploads
+from entrepot.catalog import accounts, audit, blobs, leases, objects, uploads
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import NotFound
 from entrepot.failpoints import failpoint
@@ -59,18 +59,25 @@ class Expiry:
 async def recover_staging(catalog: Catalog, blobs_: BlobStore) -> int:
     """At the start of the only process: what a crash left in staging and is not resumable goes; how many areas.
 
-    Uploads of one request end with their connection, so none of theirs can be continued.
+    Uploads of one request end with their connection, so none of theirs can be continued; nor can those whose area is
+    gone. Jobs a dead process had claimed are free.
     """
 
     def drop_one_shots(tx: Transaction) -> set[str]:
+        leases.free_jobs(tx)
         for upload_id in uploads.one_shot(tx):
             uploads.drop(tx, upload_id)
         uploads.reopen_all(tx)
         return uploads.staged(tx)
 
+    def drop_lost(tx: Transaction) -> None:
+        for upload_id in known - there:
+            uploads.drop(tx, upload_id)
+
     known = await catalog.write(drop_one_shots)
-    left = [upload_id for upload_id in await blobs_.run(lambda: list(blobs_.driver.staged())) if upload_id not in known]
-    for upload_id in left:
+    there = await blobs_.run(lambda: set(blobs_.driver.staged()))
+    await catalog.write(drop_lost)
+    for upload_id in there - known:
         failpoint("sweep.unlinking")
         await blobs_.run(blobs_.driver.discard, upload_id)
-    return len(left)
+    return len(there - known)

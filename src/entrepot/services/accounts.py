@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from entrepot.auth import passwords
-from entrepot.auth.permissions import authorize, require_admin, require_known
+from entrepot.auth.permissions import UNKNOWN, administers, authorize, require_admin, require_known, require_person
 from entrepot.catalog import accounts, audit, projects
 from entrepot.catalog.accounts import AccessKey, Account, Token
 from entrepot.catalog.database import Catalog, Transaction
@@ -42,16 +42,20 @@ class Accounts:
     async def change_user(
         self, principal: Principal, name: str, *, password: str | None, admin: bool | None, disabled: bool | None
     ) -> Account:
-        """The user, changed; what is None stays. A user may change its own password. Raises: Denied; NotFound."""
+        """The user, changed; what is None stays. A user may change its own password. Raises: Denied; NotFound.
+
+        With another password all its tokens are dead, those of this second too.
+        """
+        require_person(principal)
         if not (principal.name == name and admin is None and disabled is None and principal.kind is Kind.USER):
             require_admin(principal)
         stored = await asyncio.to_thread(passwords.hash_password, password) if password is not None else None
 
         def change(tx: Transaction) -> Account:
-            account = accounts.known(tx, name)
+            account = self._of_kind(tx, name, Kind.USER)
             if stored is not None:
                 accounts.set_secret(tx, account, stored)
-                accounts.kill_tokens_before(tx, account, self.now())
+                accounts.kill_tokens_before(tx, account, self.now() + 1)
             if admin is not None:
                 accounts.set_admin(tx, account, admin)
             if disabled is not None:
@@ -66,9 +70,7 @@ class Accounts:
         require_admin(principal)
 
         def remove(tx: Transaction) -> None:
-            account = accounts.known(tx, name)
-            if account.kind is not kind:
-                raise NotFound(f"no {kind.value} {name}")
+            account = self._of_kind(tx, name, kind)
             accounts.remove(tx, account)
             audit.record(tx, principal, f"remove {kind.value}", self.now(), name=name)
 
@@ -114,22 +116,23 @@ class Accounts:
         """Tokens that have not expired: all for an admin, else the caller's own. Raises: Unauthenticated."""
         require_known(principal)
         found = await self.catalog.read(lambda tx: accounts.tokens(tx, self.now()))
-        return [token for token in found if principal.admin or token.account == principal.name]
+        return [token for token in found if administers(principal) or token.account == principal.name]
 
     async def add_token(
         self, principal: Principal, name: str | None, groups: tuple[str, ...], job: str | None, seconds: float
     ) -> Minted:
-        """A token for that principal; others than admins get one for themselves, with no group they do not have.
+        """A token for that principal; others than admins get one for themselves, with no group or job they do not have.
 
         Raises: Unauthenticated; Denied; NotFound; BadName.
         """
         require_known(principal)
-        if name not in (None, principal.name) or not set(groups) <= set(principal.groups):
-            require_admin(principal)
         if principal.grant or (principal.job and job != principal.job):
             raise Denied("a token made for one job makes none for others")
+        own = name in (None, principal.name) and set(groups) <= set(principal.groups) and job in (None, principal.job)
+        if not own:
+            require_admin(principal)
         account = await self.catalog.read(lambda tx: accounts.known(tx, name or principal.name))
-        if principal.expires_at is not None and not principal.admin:
+        if principal.expires_at is not None and not administers(principal):
             seconds = min(seconds, principal.expires_at - self.now())
         minted = await self.identity.mint(account, groups, job, seconds)
         await self.catalog.write(
@@ -138,12 +141,12 @@ class Accounts:
         return minted
 
     async def revoke(self, principal: Principal, jti: str) -> None:
-        """That token is dead. Raises: Unauthenticated; NotFound for one that is not the caller's."""
-        require_known(principal)
+        """That token is dead. Raises: Unauthenticated; Denied; NotFound for one that is not the caller's."""
+        require_person(principal)
 
         def revoke(tx: Transaction) -> None:
             found = accounts.find_token(tx, jti)
-            if found is None or not (principal.admin or found.account == principal.name):
+            if found is None or not (administers(principal) or found.account == principal.name):
                 raise NotFound("no such token")
             accounts.revoke(tx, jti)
             audit.record(tx, principal, "revoke token", self.now(), name=f"{found.account} {jti}")
@@ -154,21 +157,19 @@ class Accounts:
         """Access keys: all for an admin, else the caller's own. Raises: Unauthenticated."""
         require_known(principal)
         found = await self.catalog.read(accounts.keys)
-        return [key for key in found if principal.admin or key.account.name == principal.name]
+        return [key for key in found if administers(principal) or key.account.name == principal.name]
 
     async def add_key(self, principal: Principal, name: str | None, project: str) -> tuple[AccessKey, str]:
         """An access key and its secret, for the caller or, by an admin, another. Raises: Denied; NotFound."""
-        require_known(principal)
+        require_person(principal)
         if name not in (None, principal.name):
             require_admin(principal)
-        if principal.job or principal.grant:
-            raise Denied("a token made for one job makes no keys")
 
         def add(tx: Transaction) -> AccessKey:
             account = accounts.known(tx, name or principal.name)
-            home = projects.known(tx, project)
-            if home.id not in accounts.roles_of(tx, account.id) and not principal.admin:
-                raise NotFound(f"no project {project}")
+            home = projects.find(tx, project)
+            if home is None or (home.id not in accounts.roles_of(tx, account.id) and not principal.admin):
+                raise NotFound(UNKNOWN)
             key_id = new_key_id()
             accounts.add_key(tx, key_id, account.id, home.id, self.now(), hidden=False)
             audit.record(tx, principal, "add key", self.now(), project_id=home.id, name=f"{account.name} {key_id}")
@@ -180,8 +181,8 @@ class Accounts:
         return made, self.identity.secret_of(made.id, made.version)
 
     async def remove_key(self, principal: Principal, key_id: str) -> None:
-        """That key is dead. Raises: Unauthenticated; NotFound for one that is not the caller's."""
-        require_known(principal)
+        """That key is dead. Raises: Unauthenticated; Denied; NotFound for one that is not the caller's."""
+        require_person(principal)
 
         def remove(tx: Transaction) -> None:
             found = accounts.find_key(tx, key_id)
@@ -195,13 +196,20 @@ class Accounts:
     @staticmethod
     def _ruled(tx: Transaction, principal: Principal, action: Action, project: str) -> int:
         """The project's id, if the principal may do that there: admins everywhere, owners in their own."""
-        found = projects.find(tx, project)
-        if not principal.admin:
-            if found is None:
-                raise NotFound(f"no project {project}")
-            authorize(principal, action, Resource(found.id))
         require_known(principal)
-        return projects.known(tx, project).id
+        found = projects.find(tx, project)
+        if found is None:
+            raise NotFound(UNKNOWN)
+        if not administers(principal):
+            authorize(principal, action, Resource(found.id))
+        return found.id
+
+    @staticmethod
+    def _of_kind(tx: Transaction, name: str, kind: Kind) -> Account:
+        account = accounts.known(tx, name)
+        if account.kind is not kind:
+            raise NotFound(f"no {kind.value} {name}")
+        return account
 
 
 def role_of(text: str) -> Role:

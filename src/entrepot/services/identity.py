@@ -81,9 +81,12 @@ class Identity:
         raise Unauthenticated(_REFUSED, why="nobody this server trusts has issued it", advice="log in again")
 
     async def _of_own(self, claims: tokens.TokenClaims) -> Principal:
+        if claims.audience != AUDIENCE:
+            raise Unauthenticated(_REFUSED, why="it is meant for another service")
+
         def look_up(tx: Transaction) -> Principal:
             found = accounts.of_token(tx, claims.token_id)
-            if found is None or found[1] or found[0].disabled or claims.issued_at < int(found[0].valid_after):
+            if found is None or found[0].disabled or found[1] < found[0].valid_after:
                 raise Unauthenticated(_REFUSED, why="it was revoked", advice="log in again")
             return principal_of(tx, found[0], claims.groups, claims.job, claims.expires_at)
 
@@ -150,7 +153,7 @@ class Identity:
     async def log_in(self, name: str, password: str, seconds: int, address: str) -> Minted:
         """A token for a user who knows the password, or a robot with its secret.
 
-        Raises: Unauthenticated, the same after the same time whatever was wrong; Busy after ten failures in 5 minutes.
+        Raises: Unauthenticated, the same after the same time whatever was wrong; TooOften after ten failures in 5 minutes.
         """
         self._failures.check((name, address))
         account = await self.catalog.probe(lambda tx: accounts.find(tx, name))
@@ -172,7 +175,7 @@ class Identity:
             return await asyncio.to_thread(passwords.verify, account.secret_hash if account else None, password)
 
     async def mint(self, account: Account, groups: tuple[str, ...], job: str | None, seconds: float) -> Minted:
-        """A new token of ours. Raises: BadName for a life that is not 1 second to 400 days; Busy over 1200 a minute."""
+        """A new token of ours. Raises: BadName for a life that is not 1 second to 400 days; TooOften over 1200 a minute."""
         if not 1 <= seconds <= MAX_TOKEN_SECONDS:
             raise BadName("a token lives from 1 second to 400 days")
         self._minted.check(account.id)
@@ -185,7 +188,7 @@ class Identity:
                 ISSUER, account.name, jti, issued_at, expires_at, AUDIENCE, account.name, groups, None, job
             ),
         )
-        await self.catalog.write(lambda tx: accounts.add_token(tx, jti, account.id, issued_at, expires_at))
+        await self.catalog.write(lambda tx: accounts.add_token(tx, jti, account.id, now, expires_at))
         return Minted(text, jti, account, expires_at)
 
 

@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 
-from entrepot.auth.permissions import authorize, require_admin, require_known
-from entrepot.catalog import audit, projects
+from entrepot.auth.permissions import UNKNOWN, authorize, require_admin, require_known
+from entrepot.catalog import accounts, audit, projects
 from entrepot.catalog.database import Catalog, Transaction
-from entrepot.errors import BadName, NotFound
+from entrepot.errors import BadName, Conflict, NotFound
 from entrepot.model import (
     MAX_QUOTA,
     Action,
     Bucket,
     Clock,
+    Kind,
     Principal,
     Project,
     Resource,
@@ -73,11 +74,14 @@ class Projects:
         return await self.catalog.write(change)
 
     async def remove(self, principal: Principal, name: str) -> None:
-        """The project is gone. Raises: Denied; NotFound; Conflict if it still has buckets."""
+        """The project is gone. Raises: Denied; NotFound; Conflict if it still has buckets or robots."""
         require_admin(principal)
 
         def remove(tx: Transaction) -> None:
-            projects.remove(tx, projects.known(tx, name).id)
+            found = projects.known(tx, name)
+            if any(robot.project == name for robot in accounts.all_of(tx, Kind.ROBOT)):
+                raise Conflict("the project still has robots", advice="remove them first")
+            projects.remove(tx, found.id)
             audit.record(tx, principal, "remove project", self.now(), name=name)
 
         await self.catalog.write(remove)
@@ -89,7 +93,7 @@ class Projects:
         def look_up(tx: Transaction) -> list[Bucket]:
             found = projects.find(tx, project or principal.project)
             if found is None:
-                raise NotFound("no such project")
+                raise NotFound(UNKNOWN)
             authorize(principal, Action.LIST, Resource(found.id))
             return projects.buckets(tx, found.id)
 
@@ -110,7 +114,7 @@ class Projects:
         def put(tx: Transaction) -> tuple[Bucket, bool]:
             home = projects.find(tx, project or principal.project)
             if home is None:
-                raise NotFound("no such project")
+                raise NotFound(UNKNOWN)
             before = projects.find_bucket(tx, home.name, name)
             authorize(principal, Action.CREATE if before is None else Action.OVERWRITE, Resource(home.id))
             made = projects.add_bucket(tx, home, name, self.now())

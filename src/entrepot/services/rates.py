@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final
 
-from entrepot.errors import Busy
+from entrepot.errors import TooOften
 
 MAX_KEYS: Final = 10_000
 
@@ -18,13 +18,13 @@ class Rate:
         self._times: OrderedDict[Hashable, list[float]] = OrderedDict()
 
     def check(self, key: Hashable) -> None:
-        """Nothing, if there is room for one more. Raises: Busy, saying when there will be."""
+        """Nothing, if there is room for one more. Raises: TooOften, saying when there will be."""
         since = time.monotonic() - self._seconds
         recent = [at for at in self._times.get(key, ()) if at > since]
         if key in self._times:
             self._times[key] = recent
         if len(recent) >= self._limit:
-            raise Busy(f"too many {self._what}", retry_after_seconds=int(recent[0] - since) + 1)
+            raise TooOften(f"too many {self._what}", retry_after_seconds=int(recent[0] - since) + 1)
 
     def count(self, key: Hashable) -> None:
         """One more happened; keys that were quiet longest are forgotten."""

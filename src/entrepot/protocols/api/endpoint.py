@@ -84,7 +84,7 @@ class Api(Endpoint[Call]):
 
     def refuse(self, error: EntrepotError, request: Request) -> Response:
         """As `Endpoint.refuse`."""
-        return responses.refused(error, request.id)
+        return responses.refused(error, request.id, request.principal)
 
     async def act(self, call: Call, principal: Principal, request: Request) -> Response:
         """As `Endpoint.act`."""

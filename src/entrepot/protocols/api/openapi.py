@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, Final
+from types import UnionType
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -18,7 +19,8 @@ _TYPES: Final = {str: "string", int: "integer"}
 
 def document() -> dict[str, Any]:
     """The whole document."""
-    shaped = [shape for route in ROUTES for shape in (route.body, *route.answers.values()) if _is_json(shape)]
+    bodies = (shape for route in ROUTES for shape in (route.body, *route.answers.values()) if _is_json(shape))
+    shaped = [shape for body in bodies for shape in _alternatives(body)]
     _, components = msgspec.json.schema_components([*shaped, shapes.Problem], ref_template=_TEMPLATE)
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
@@ -90,5 +92,10 @@ def _answer(shape: Any) -> dict[str, Any]:
 
 
 def _schema(shape: Any) -> dict[str, Any]:
-    (schema,), _ = msgspec.json.schema_components([shape], ref_template=_TEMPLATE)
-    return schema
+    schemas, _ = msgspec.json.schema_components(_alternatives(shape), ref_template=_TEMPLATE)
+    return schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
+
+
+def _alternatives(shape: Any) -> tuple[Any, ...]:
+    """The shapes an answer may have: msgspec takes no union of untagged structs."""
+    return get_args(shape) if isinstance(shape, UnionType) else (shape,)

@@ -5,6 +5,7 @@ Pure: request line in, one value out. A `*` in a path takes the rest of it, slas
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar, Final, TypeAlias
 
 from entrepot import shapes
@@ -310,7 +311,7 @@ class CommitUpload:
 class MakeLink:
     """A signed GET URL."""
 
-    action: ClassVar = Action.GET
+    action: ClassVar = Action.KNOWN
 
 
 Call: TypeAlias = (
@@ -322,7 +323,7 @@ Call: TypeAlias = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Route:
     """One line of the table. `answers`: the shape of each success; None is no body, bytes are bytes."""
 
@@ -332,10 +333,20 @@ class Route:
     answers: Mapping[int, Any]
     body: Any = None
 
-    @property
+    @cached_property
     def parts(self) -> tuple[str, ...]:
         """The path's segments."""
         return tuple(self.path.split("/"))
+
+    @cached_property
+    def allowed(self) -> frozenset[str]:
+        """The methods."""
+        return frozenset(self.methods.split())
+
+    @cached_property
+    def types(self) -> Mapping[str, Any]:
+        """What the call is made of: fields and their types."""
+        return {one.name: one.type for one in fields(self.kind)}
 
 
 _MADE_OR_THERE: Final = {200: shapes.BucketShape, 201: shapes.BucketShape}
@@ -396,7 +407,7 @@ def find(method: str, raw_path: bytes) -> tuple[Route, dict[str, str]]:
         names = _match(route.parts, asked)
         if names is None:
             continue
-        if method in route.methods.split():
+        if method in route.allowed:
             return route, names
         known += route.methods.split()
     if known:
@@ -424,10 +435,10 @@ def parse(method: str, raw_path: bytes, query: Mapping[str, str]) -> Call:
     """The call these bytes mean. Raises: NoSuchRoute; MethodNotAllowed; BadName; BadRequest for what is no number."""
     route, names = find(method, raw_path)
     values: dict[str, Any] = {}
-    for one in fields(route.kind):
-        text = names.get(one.name, query.get(one.name))
+    for name, kind in route.types.items():
+        text = names.get(name, query.get(name))
         if text is not None:
-            values[one.name] = _number(one.name, text) if one.type is int else text
+            values[name] = _number(name, text) if kind is int else text
     call: Call = route.kind(**values)
     return call
 

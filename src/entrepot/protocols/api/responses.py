@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from entrepot import shapes
+from entrepot.auth.permissions import UNKNOWN
 from entrepot.catalog.accounts import AccessKey, Account, Token
 from entrepot.catalog.uploads import Piece
 from entrepot.errors import (
@@ -20,14 +21,16 @@ from entrepot.errors import (
     DiskFull,
     EntrepotError,
     LimitReached,
+    NoBucket,
     NotFound,
     PreconditionFailed,
     Refused,
+    TooOften,
     Unauthenticated,
     Unavailable,
     UsageError,
 )
-from entrepot.model import MAX_QUOTA, Blob, Bucket, CommonPrefix, Instant, Page, Principal, Project, StoredObject
+from entrepot.model import MAX_QUOTA, Blob, Bucket, CommonPrefix, Instant, Kind, Page, Principal, Project, StoredObject
 from entrepot.protocols.base import (
     ErrorTable,
     MethodNotAllowed,
@@ -53,6 +56,7 @@ ERRORS: Final[ErrorTable] = {
     DigestMismatch: (422, "checksum"),
     DiskFull: (507, "limit"),
     LimitReached: (413, "limit"),
+    TooOften: (429, "temporary"),
     Busy: (503, "temporary"),
     Unavailable: (503, "temporary"),
     Refused: (400, "refused"),
@@ -62,8 +66,14 @@ _DURATION: Final = re.compile(r"(\d{1,9})([smhdw]?)\Z")
 _UNIT_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def refused(error: EntrepotError, request_id: str) -> Response:
-    """The error as a problem document. Source: RFC 9457."""
+def refused(error: EntrepotError, request_id: str, principal: Principal) -> Response:
+    """The error as a problem document. Source: RFC 9457.
+
+    A bucket that is missing answers as one the principal may not know of.
+    """
+    if isinstance(error, NoBucket):
+        stranger = principal.kind is Kind.ANONYMOUS
+        error = Unauthenticated("log in first", advice="send a token") if stranger else NotFound(UNKNOWN)
     status, code = row_of(ERRORS, error)
     headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store"), *refusal_headers(error)]
     if status == 401:

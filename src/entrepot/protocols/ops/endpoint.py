@@ -127,7 +127,7 @@ class Ops(Endpoint[Call]):
         token = bearer(request)
         if token is not None:
             return await self.identity.of_token(token)
-        if request.address and ipaddress.ip_address(request.address).is_loopback:
+        if _is_loopback(request.address):
             return ANONYMOUS
         raise Unauthenticated("metrics want a token")
 
@@ -154,6 +154,14 @@ class Ops(Endpoint[Call]):
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         return json_response(status, {"error": {"code": code, "message": str(error)}}, headers)
+
+
+def _is_loopback(address: str) -> bool:
+    """Whether it is this machine; what a proxy wrote need not be an address at all."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def index(base: str) -> dict[str, object]:

@@ -28,7 +28,7 @@ from entrepot.protocols.browser import shielded
 from entrepot.protocols.delivery import Representation, deliver, unsatisfiable
 from entrepot.protocols.forms import read_form
 from entrepot.protocols.s3 import requests, responses
-from entrepot.protocols.s3.requests import Call, GetObject, PostForm, PutObject
+from entrepot.protocols.s3.requests import Call, GetObject, PostForm, PutObject, Unimplemented
 from entrepot.services.identity import Identity
 from entrepot.services.links import CLAIM
 from entrepot.services.objects import Objects
@@ -94,6 +94,8 @@ class S3(Endpoint[Call]):
                 return await self._put(principal, ObjectName(bucket, key), request)
             case PostForm(bucket):
                 return await self._post(principal, bucket, request)
+            case Unimplemented(_, _, what):
+                raise Unsupported(f"{what} is not implemented")
 
     def refuse(self, error: EntrepotError, request: Request) -> Response:
         """As `Endpoint.refuse`."""

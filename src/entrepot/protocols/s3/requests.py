@@ -5,7 +5,7 @@ from typing import ClassVar, Final
 from urllib.parse import unquote_to_bytes
 
 from entrepot.auth import sigv2
-from entrepot.errors import BadName, Unsupported
+from entrepot.errors import BadName
 from entrepot.model import Action
 from entrepot.protocols.base import MethodNotAllowed
 
@@ -43,15 +43,25 @@ class PostForm:  # POST /<bucket>  204
     action: ClassVar = Action.CAPABILITY
 
 
-Call = GetObject | PutObject | PostForm
+@dataclass(frozen=True, slots=True)
+class Unimplemented:  # 501; 403 without a proof, or with that of another method
+    """What S3 has and this does not."""
+
+    bucket: str
+    key: str
+    what: str
+    action: ClassVar = Action.KNOWN
+
+
+Call = GetObject | PutObject | PostForm | Unimplemented
 
 
 def parse(method: str, raw_path: bytes, raw_query: bytes) -> Call:
-    """The call these bytes mean. Raises: Unsupported for what S3 has and this does not; BadName."""
+    """The call these bytes mean. Raises: MethodNotAllowed; BadName."""
+    bucket, slash, key = _text(raw_path[1:]).partition("/")
     asked = {name for name, _ in sigv2.parameters(raw_query)} & OPERATIONS
     if asked:
-        raise Unsupported(f"the operation ?{min(asked).decode()} is not implemented")
-    bucket, slash, key = _text(raw_path[1:]).partition("/")
+        return Unimplemented(bucket, key, f"the operation ?{min(asked).decode()}")
     match method, bool(slash and key):
         case (("GET" | "HEAD"), True):
             return GetObject(bucket, key)
@@ -60,7 +70,7 @@ def parse(method: str, raw_path: bytes, raw_query: bytes) -> Call:
         case "POST", False:
             return PostForm(bucket)
         case (("GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "POST"), _):
-            raise Unsupported("this operation is not implemented")
+            return Unimplemented(bucket, key, "this operation")
         case _:
             raise MethodNotAllowed("GET, HEAD, PUT, POST")
 

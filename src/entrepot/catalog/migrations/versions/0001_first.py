@@ -21,7 +21,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "audit",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("at", sa.Double(), nullable=False),
         sa.Column("principal", sa.Text(), nullable=False),
         sa.Column("address", sa.Text(), nullable=False),
@@ -33,8 +33,8 @@ def upgrade() -> None:
         sa.Column("request_id", sa.Text(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("audit_pkey")),
+        sqlite_with_rowid=False,
     )
-    op.create_index(op.f("audit_at"), "audit", ["at"], unique=False)
     op.create_table(
         "blob",
         sa.Column("key", sa.Text(), nullable=False),
@@ -50,8 +50,24 @@ def upgrade() -> None:
         sa.Column("sha1", sa.Text(), nullable=True),
         sa.Column("sha512", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("key", name=op.f("blob_pkey")),
+        sqlite_with_rowid=False,
     )
-    op.create_index("blob_edges", "blob", ["edges", "size"], unique=False)
+    op.create_index(
+        "blob_edges",
+        "blob",
+        ["edges", "size"],
+        unique=False,
+        sqlite_where=sa.text("edges IS NOT NULL"),
+        postgresql_where=sa.text("edges IS NOT NULL"),
+    )
+    op.create_index(
+        "blob_leaving",
+        "blob",
+        ["state", "marked_at"],
+        unique=False,
+        sqlite_where=sa.text("state <> 'present'"),
+        postgresql_where=sa.text("state <> 'present'"),
+    )
     op.create_index(
         "blob_present",
         "blob",
@@ -60,7 +76,6 @@ def upgrade() -> None:
         sqlite_where=sa.text("state = 'present'"),
         postgresql_where=sa.text("state = 'present'"),
     )
-    op.create_index("blob_state", "blob", ["state", "marked_at"], unique=False)
     op.create_table(
         "dark_file",
         sa.Column("key", sa.Text(), nullable=False),
@@ -204,7 +219,12 @@ def upgrade() -> None:
     )
     op.create_index("object_digest", "object", ["digest", "bucket_id", "name"], unique=False)
     op.create_index(
-        "object_expires_at", "object", ["expires_at"], unique=False, sqlite_where=sa.text("expires_at IS NOT NULL")
+        "object_expires_at",
+        "object",
+        ["expires_at"],
+        unique=False,
+        sqlite_where=sa.text("expires_at IS NOT NULL"),
+        postgresql_where=sa.text("expires_at IS NOT NULL"),
     )
     op.create_table(
         "object_version",
