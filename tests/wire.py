@@ -13,7 +13,7 @@ class MemoryWire:
     """Gives the batches of a body it was made with, and remembers what was done to it."""
 
     def __init__(self, batches: Iterable[Sequence[Piece]] = (), *, plain: bool = False) -> None:
-        self._batches = list(batches)
+        self._batches = iter(batches)
         self.plain = plain
         self.gone = False
         self.steps: list[str] = []
@@ -24,8 +24,8 @@ class MemoryWire:
         return self._run()
 
     async def _run(self) -> AsyncIterator[Sequence[Piece]]:
-        while self._batches:
-            yield self._batches.pop(0)
+        for batch in self._batches:
+            yield batch
 
     def proven(self) -> None:
         self.steps.append("proven")

@@ -13,7 +13,6 @@ from entrepot.certificate import self_signed
 from entrepot.front import Entrance
 from entrepot.settings import Settings
 
-
 HANDSHAKE_SECONDS: Final = 10.0
 
 

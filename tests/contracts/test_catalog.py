@@ -308,7 +308,7 @@ async def test_roles_tokens_and_keys_go_with_their_principal(catalog: Catalog) -
         accounts.set_role(tx, bob.id, project.id, Role.OWNER)
         accounts.add_token(tx, "jti", bob.id, NOW, NOW + 9)
         accounts.add_key(tx, "key", bob.id, project.id, NOW, hidden=False)
-        assert accounts.roles_of(tx, bob.id) == {project.id: Role.OWNER}
+        assert accounts.known(tx, "bob").roles == {project.id: Role.OWNER}
         return bob.id
 
     await catalog.write(make)

@@ -5,6 +5,7 @@ import socket
 import struct
 from dataclasses import dataclass
 from http.client import HTTPResponse
+from typing import Self
 from urllib.parse import urlsplit
 
 from tests.asking import Answer, answer_of
@@ -37,7 +38,7 @@ class Peer:
             self.socket.bind((source, 0))
         self.socket.connect((parts.hostname, parts.port))
 
-    def __enter__(self) -> "Peer":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

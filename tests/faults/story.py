@@ -73,7 +73,7 @@ class Story:
             self.kept[change.key] = change.new
 
     def recover(self, server: RunningServer, broken: Change, allowed: Iterable[bytes | None]) -> None:
-        """After a kill: everything acknowledged is there, the broken change is one of `allowed`; done again, it works."""
+        """After a kill: what was acknowledged is there, the broken change is one of `allowed`; done again it works."""
         found = read(server, broken.key)
         assert found in list(allowed)
         if found is None:

@@ -1,4 +1,4 @@
-"""The HTTP front against broken, hostile, slow and dying clients: one right answer or none, and nothing stored by half."""
+"""The HTTP front against broken, hostile, slow and dying clients: one right answer or none, nothing stored by half."""
 
 import errno
 import hashlib
@@ -103,7 +103,9 @@ BAD_CHUNKS = {
     "a chunk line ended by LF": b"5\nhello\r\n0\r\n\r\n",
     "a chunk longer than it says": b"5\r\nhelloXX\r\n0\r\n\r\n",
     "a chunk without a size": b"\r\nhello\r\n0\r\n\r\n",
-    "an endless trailer": b"5\r\nhello\r\n0\r\n" + b"".join(b"X-%d: a\r\n" % number for number in range(20_000)) + b"\r\n",
+    "an endless trailer": b"5\r\nhello\r\n0\r\n"
+    + b"".join(b"X-%d: a\r\n" % number for number in range(20_000))
+    + b"\r\n",
     "a trailer of 200 KB": b"5\r\nhello\r\n0\r\nX-A: " + b"a" * 200_000 + b"\r\n\r\n",
     "a chunk extension with a NUL": b"5;a=\x00\r\nhello\r\n0\r\n\r\n",
 }
@@ -154,7 +156,9 @@ def test_a_malformed_request_gets_one_refusal_and_nothing_behind_it_runs(
 
 def test_the_request_the_malformed_ones_are_made_of_is_right(server: RunningServer) -> None:
     begin = line("PUT", "right") + b"Host: x\r\n" + CHUNKED + b"\r\n" + authorization(server) + b"\r\n"
-    heard = hear_one(server, begin + b"5\r\nhello\r\n0\r\n\r\n" + sized(server, "behind-it", b"more", b"Connection: close"))
+    heard = hear_one(
+        server, begin + b"5\r\nhello\r\n0\r\n\r\n" + sized(server, "behind-it", b"more", b"Connection: close")
+    )
     assert heard.statuses == [201, 201]
     assert (stored(server, "right"), stored(server, "behind-it")) == (b"hello", b"more")
 
@@ -341,7 +345,9 @@ def closed_among(peers: list[Peer]) -> int:
     return count
 
 
-def test_beside_400_half_heads_others_are_served_and_the_halves_are_closed_in_ten_seconds(server: RunningServer) -> None:
+def test_beside_400_half_heads_others_are_served_and_the_halves_are_closed_in_ten_seconds(
+    server: RunningServer,
+) -> None:
     with ExitStack() as stack:
         halves = [stack.enter_context(Peer(server, source=f"127.0.{2 + number // 200}.1")) for number in range(400)]
         for number, peer in enumerate(halves):
@@ -420,7 +426,10 @@ def test_readers_that_do_not_read_cost_no_memory(tmp_path: Path, verify_days: st
 
 def test_pipelined_requests_are_answered_in_order(server: RunningServer) -> None:
     count = 60
-    parts = [sized(server, f"pipe-{number}", b"%d" % number) + head(server, "GET", f"pipe-{number}") for number in range(count)]
+    parts = [
+        sized(server, f"pipe-{number}", b"%d" % number) + head(server, "GET", f"pipe-{number}")
+        for number in range(count)
+    ]
     with Peer(server) as peer:
         sender = threading.Thread(target=peer.send, args=(b"".join(parts),))
         sender.start()
@@ -485,7 +494,12 @@ def test_a_connection_is_used_again_after_every_kind_of_answer(server: RunningSe
         ("DELETE", head(server, "DELETE", "new"), 404, None),
         ("PATCH", head(server, "PATCH", "new"), 405, None),
         ("PUT", sized(server, "stranger", bytes(100_000)).replace(authorization(server), b""), 401, None),
-        ("POST", head(server, "POST", "x", b"Content-Length: 2").replace(b"objects/front/x", b"uploads") + b"[]", 400, None),
+        (
+            "POST",
+            head(server, "POST", "x", b"Content-Length: 2").replace(b"objects/front/x", b"uploads") + b"[]",
+            400,
+            None,
+        ),
         ("GET", b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n", 200, None),
         ("GET", b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 200, None),
     ]

@@ -132,9 +132,19 @@ def test_a_url_may_be_used_again_and_the_last_complete_put_wins(bob: DataApi) ->
         assert bob.get("x") == data
 
 
+def test_equal_bytes_are_kept_once_and_outlive_one_of_their_names(bob: DataApi) -> None:
+    data = secrets.token_bytes(60_000)
+    bob.put("one", data)
+    bob.put("two", data)
+    assert post_form(*bob.form("three", sha256(data)), data).status == 204
+    assert len(blob_files(bob.server, data)) == 1
+    bob.ask("DELETE", "/data/one")
+    assert (bob.names(), bob.get("two"), bob.get("three")) == (["three", "two"], data, data)
+
+
 def test_foreign_tokens_beside_a_signature_are_ignored(bob: DataApi) -> None:
     data = secrets.token_bytes(20_000)
-    strange = [("Authorization", "Bearer nobody.knows.this"), ("X-Auth-Token", "gAAAA"), ("x-ms-blob-type", "BlockBlob")]
+    strange = [("Authorization", "Bearer nobody.knows"), ("X-Auth-Token", "gAAAA"), ("x-ms-blob-type", "BlockBlob")]
     assert ask(bob.put_url("x"), "PUT", data, strange).status == 201
     assert ask(bob.get_url("x"), headers=strange).body == data
     url, fields = bob.form("y", sha256(data))
@@ -168,8 +178,10 @@ def test_ranges_and_conditions_of_a_signed_get(bob: DataApi) -> None:
         bob.put("x", data)
         url = bob.get_url("x")
         size = len(data)
-        for text, start, stop in (("0-0", 0, 1), ("1-9", 1, 10), (f"{size - 1}-", size - 1, size), ("-5", size - 5, size),
-                                  (f"-{size + 5}", 0, size), (f"0-{size + 5}", 0, size)):  # fmt: skip
+        for text, start, stop in (
+            ("0-0", 0, 1), ("1-9", 1, 10), (f"{size - 1}-", size - 1, size), ("-5", size - 5, size),
+            (f"-{size + 5}", 0, size), (f"0-{size + 5}", 0, size),
+        ):  # fmt: skip
             part = ask(url, headers={"Range": f"bytes={text}"})
             assert (part.status, part.body) == (206, data[start:stop])
             assert part["content-range"] == f"bytes {start}-{stop - 1}/{size}"
@@ -271,7 +283,7 @@ def test_an_expired_url_is_403(bob: DataApi) -> None:
 
 def test_the_key_of_links_opens_nothing_by_header(bob: DataApi) -> None:
     key_id, secret = key_pair(bob.put_url("x"), bob.server)
-    config = Config(signature_version="s3v4", s3={"addressing_style": "path"}, proxies={}, retries={"total_max_attempts": 1})
+    config = Config(signature_version="s3v4", s3={"addressing_style": "path"}, proxies={})
     s3 = boto3.client(
         "s3", endpoint_url=bob.server.url, region_name="us-east-1", config=config,
         aws_access_key_id=key_id, aws_secret_access_key=secret,
@@ -320,7 +332,9 @@ def robot_of(server: RunningServer, role: str) -> tuple[str, DataApi]:
     return name, DataApi(server, server.call("POST", "/tokens", {"user": name, "groups": [], "expires": "1h"})["token"])
 
 
-@pytest.mark.xfail(strict=True, reason="permissions.may: a grant is not held against the roles its maker has now")
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="permissions.may: a grant is not held against its maker's roles"
+)
 def test_a_url_gives_no_more_than_its_makers_role(server: RunningServer) -> None:
     _, writer = robot_of(server, "writer")
     url = writer.put_url("x")
@@ -328,7 +342,9 @@ def test_a_url_gives_no_more_than_its_makers_role(server: RunningServer) -> None
     refused(ask(url, "PUT", b"second"), 403)
 
 
-@pytest.mark.xfail(strict=True, reason="permissions.may: a grant is not held against the roles its maker has now")
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="permissions.may: a grant is not held against its maker's roles"
+)
 def test_a_url_ends_with_the_role_it_was_made_by(server: RunningServer) -> None:
     name, robot = robot_of(server, "maintainer")
     robot.put("x", b"1")
@@ -500,13 +516,18 @@ def test_a_reset_is_what_a_reader_of_damaged_bytes_gets(bob: DataApi) -> None:
     flip(flip_at)
     parts = urlsplit(url)
     found = b""
+
+    def read_on() -> None:
+        nonlocal found
+        while piece := wire.recv(1 << 16):
+            found += piece
+
     with socket.create_connection((parts.hostname, parts.port or 80), 10) as wire:
         wire.sendall(head_of(url, "GET"))
         with pytest.raises(ConnectionResetError):
-            while piece := wire.recv(1 << 16):
-                found += piece
+            read_on()
     assert len(found) < len(data)
-    assert b"HTTP/1.1 200 " in found[:20]
+    assert not found or found.startswith(b"HTTP/1.1 200 ")
 
 
 # --- forms -----------------------------------------------------------------------------------------------------------
@@ -638,8 +659,10 @@ def test_a_form_that_is_broken_stores_nothing(bob: DataApi) -> None:
         many = [*fields.items(), *((f"x-ignore-{number}", "") for number in range(10_000))]
         refused(post_form(url, many, data), 400)
         refused(post_form(url, {**fields, "x-ignore-much": "y" * (70 << 10)}, data), 400)
-        for kind in ("multipart/form-data", "multipart/form-data; boundary=", "multipart/mixed; boundary=x", "text/plain",
-                     f"multipart/form-data; boundary={'b' * 300}", "application/x-www-form-urlencoded"):  # fmt: skip
+        for kind in (
+            "multipart/form-data", "multipart/form-data; boundary=", "multipart/mixed; boundary=x", "text/plain",
+            f"multipart/form-data; boundary={'b' * 300}", "application/x-www-form-urlencoded",
+        ):  # fmt: skip
             refused(ask(url, "POST", whole, {"Content-Type": kind}), 400)
         refused(ask(url, "POST", whole), 400)
     assert bob.names() == []
@@ -669,8 +692,10 @@ def own_key(server: RunningServer) -> tuple[str, str]:
     return key["access"], key["secret"]
 
 
-def own_form(bucket: str, key: str, pair: tuple[str, str], fields: dict[str, str], *conditions: object) -> dict[str, str]:
-    """A form signed by the user's own key."""
+def own_form(
+    bucket: str, pair: tuple[str, str], fields: dict[str, str], *conditions: object, key: str = "x"
+) -> dict[str, str]:
+    """A form signed by a key one was given."""
     document = {
         "expiration": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 600)),
         "conditions": [{"bucket": bucket}, {"key": key}, *conditions],
@@ -683,13 +708,18 @@ def own_form(bucket: str, key: str, pair: tuple[str, str], fields: dict[str, str
 def test_metadata_that_would_be_headers_of_its_own_is_400(server: RunningServer, own_key: tuple[str, str]) -> None:
     bucket = server.bucket(fresh("bucket"), public=True)
     url = f"{server.url}/{bucket}"
-    note = ["starts-with", "$x-amz-meta-note", ""]
-    fields = own_form(bucket, "a.html", own_key, {"x-amz-meta-note": "two\nlines".replace("\n", "\r\nSet-Cookie: a=b")}, note)
-    refused(post_form(url, fields, b"<b>"), 400)
-    odd = "x-amz-meta-a: b"
-    refused(post_form(url, own_form(bucket, "a.html", own_key, {odd: "c"}, ["starts-with", f"${odd}", ""]), b"<b>"), 400)
-    assert post_form(url, own_form(bucket, "a.html", own_key, {"x-amz-meta-note": "two words"}, note), b"<b>").status == 204
-    assert ask(f"{url}/a.html")["x-amz-meta-note"] == "two words"
+
+    def post(name: str, value: str) -> Answer:
+        return post_form(url, own_form(bucket, own_key, {name: value}, ["starts-with", f"${name}", ""]), b"<b>")
+
+    refused(post("x-amz-meta-note", "two\r\nSet-Cookie: a=b"), 400, "InvalidArgument")
+    refused(post("x-amz-meta-note", "two\x00"), 400, "InvalidArgument")
+    refused(post("x-amz-meta-a: b", "c"), 400, "InvalidArgument")
+    refused(post("x-amz-meta-", "c"), 400, "InvalidArgument")
+    refused(post("x-amz-meta-note", "y" * 3000), 400)
+    assert ask(f"{url}/x").status == 404
+    assert post("x-amz-meta-note", "two words").status == 204
+    assert ask(f"{url}/x")["x-amz-meta-note"] == "two words"
 
 
 def test_stored_pages_are_saved_not_shown(server: RunningServer, own_key: tuple[str, str]) -> None:
@@ -698,16 +728,16 @@ def test_stored_pages_are_saved_not_shown(server: RunningServer, own_key: tuple[
         ("text/html", "attachment"), ("image/svg+xml", "attachment"), ("application/xhtml+xml", "attachment"),
         ("text/plain; charset=utf-8", "inline"), ("image/png", "inline"), ("TEXT/HTML", "attachment"),
     ):  # fmt: skip
-        fields = own_form(bucket, "page", own_key, {"Content-Type": kind}, ["starts-with", "$Content-Type", ""])
+        fields = own_form(bucket, own_key, {"Content-Type": kind}, ["starts-with", "$Content-Type", ""])
         assert post_form(f"{server.url}/{bucket}", fields, b"<script>").status == 204
-        answer = ask(f"{server.url}/{bucket}/page")
+        answer = ask(f"{server.url}/{bucket}/x")
         assert (answer["content-type"], answer["content-disposition"].partition(";")[0]) == (kind, how)
         assert SHIELD.items() <= dict(answer.headers).items()
 
 
 def test_a_policy_limits_the_size(server: RunningServer, own_key: tuple[str, str]) -> None:
     bucket = server.bucket(fresh("bucket"))
-    fields = own_form(bucket, "x", own_key, {}, ["content-length-range", 3, 100_000])
+    fields = own_form(bucket, own_key, {}, ["content-length-range", 3, 100_000])
     url = f"{server.url}/{bucket}"
     refused(post_form(url, fields, b"12"), 400)
     refused(post_form(url, fields, bytes(100_001)), 400, "EntityTooLarge")
@@ -718,10 +748,10 @@ def test_a_policy_limits_the_size(server: RunningServer, own_key: tuple[str, str
 def test_a_claimed_digest_is_held_in_every_bucket(server: RunningServer, own_key: tuple[str, str]) -> None:
     bucket = server.bucket(fresh("bucket"))
     url, condition = f"{server.url}/{bucket}", ["starts-with", f"${META}", ""]
-    refused(post_form(url, own_form(bucket, "x", own_key, {META: sha256(b"1")}, condition), b"2"), 400, "BadDigest")
-    refused(post_form(url, own_form(bucket, "x", own_key, {META: "00"}, condition), b"2"), 400, "InvalidArgument")
-    refused(post_form(url, own_form(bucket, "x", own_key, {META: ""}, condition), b"2"), 400, "InvalidArgument")
-    assert post_form(url, own_form(bucket, "x", own_key, {META: sha256(b"2")}, condition), b"2").status == 204
+    refused(post_form(url, own_form(bucket, own_key, {META: sha256(b"1")}, condition), b"2"), 400, "BadDigest")
+    refused(post_form(url, own_form(bucket, own_key, {META: "00"}, condition), b"2"), 400, "InvalidArgument")
+    refused(post_form(url, own_form(bucket, own_key, {META: ""}, condition), b"2"), 400, "InvalidArgument")
+    assert post_form(url, own_form(bucket, own_key, {META: sha256(b"2")}, condition), b"2").status == 204
 
 
 # --- a server of its own: V4, quota ----------------------------------------------------------------------------------
@@ -779,15 +809,15 @@ def test_v4_urls_and_forms_changed_anywhere_are_refused(v4_server: RunningServer
     refused(ask(url), 403)
     refused(ask(url.replace("us-east-1", "eu-west-1"), "PUT", b"false"), 400)
     post_url, fields = bob.form("x", sha256(b"abc"))
+    refused(post_form(post_url, {**fields, "x-amz-date": "20200101T000000Z"}, b"abc"), 400)
     for change in (
         {"key": fields["key"] + "y"},
         {META: sha256(b"abd")},
-        {"x-amz-date": "20200101T000000Z"},
         {"x-amz-signature": "0" * 64},
         {"policy": changed_policy(fields, expiration="2036-01-01T00:00:00Z")},
         {"extra": "1"},
     ):
-        assert post_form(post_url, {**fields, **change}, b"abc").status in ((400, 403) if "x-amz-date" in change else (403,))
+        refused(post_form(post_url, {**fields, **change}, b"abc"), 403)
     assert bob.names() == []
 
 
@@ -841,7 +871,9 @@ def test_over_quota_is_403_and_leaves_nothing(v4_server: RunningServer) -> None:
     assert staged(v4_server) == before
 
 
-@pytest.mark.xfail(strict=True, reason="Room.cover grows by 64 MiB even where the rest of the body needs less")
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="Room.cover grows by 64 MiB even where the rest of the body needs less"
+)
 def test_a_body_of_unknown_length_may_fill_the_quota(v4_server: RunningServer) -> None:
     bob = someone(v4_server)
     data = secrets.token_bytes(5_000_000)
@@ -857,5 +889,3 @@ def test_an_upload_under_way_keeps_its_connection_for_the_next(bob: DataApi) -> 
             assert answer_of(kept.getresponse()).status == 201
             kept.request("GET", target_of(bob.get_url("x")).decode())
             assert answer_of(kept.getresponse()).body == data
-
-

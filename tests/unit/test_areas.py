@@ -18,7 +18,8 @@ from entrepot.services.areas import check_name, check_output, check_place, group
 
 SEGMENTS = st.sampled_from(["vo", "vo2", "v", "sub", "x", "", ".", "..", "dir", "VO"])
 PATHS = st.lists(SEGMENTS, min_size=1, max_size=5).map("/".join)
-GROUPS = st.lists(st.lists(st.sampled_from(["vo", "vo2", "sub", "x"]), min_size=1, max_size=3).map("/".join), max_size=3)
+GROUP = st.lists(st.sampled_from(["vo", "vo2", "sub", "x"]), min_size=1, max_size=3).map("/".join)
+GROUPS = st.lists(GROUP, max_size=3)
 
 
 def principal(*groups: str, job: str | None = None) -> Principal:

@@ -55,8 +55,9 @@ def test_each_request_line_means_one_call_under_every_alias(line: tuple[str, byt
 
 
 @pytest.mark.parametrize(
-    "path", [b"/", b"", b"/datax", b"/Data", b"/prominence/v1", b"/prominence/v2/data", b"/v1/data", b"/prominence/data",
-             b"/prominence/v1x/data", b"/x/data", b"/%64ata", b"data"]
+    "path",
+    [b"/", b"", b"/datax", b"/Data", b"/prominence/v1", b"/prominence/v2/data", b"/v1/data", b"/prominence/data",
+     b"/prominence/v1x/data", b"/x/data", b"/%64ata", b"data"],
 )  # fmt: skip
 def test_other_paths_mean_nothing(path: bytes) -> None:
     for method in ("GET", "POST", "DELETE", "PUT"):

@@ -1,18 +1,19 @@
 """Forms: any split of the bytes means the same form; limits; and whatever is broken is refused."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from entrepot.errors import BadRequest, BodyCut, EntrepotError, TooLarge
-from entrepot.protocols.base import UnsupportedType
+from entrepot.protocols.base import Request, UnsupportedType
 from entrepot.protocols.forms import MAX_FIELD_BYTES, MAX_FIELDS, read_form
 from tests.asking import BOUNDARY, FORM_TYPE, form_body
-from tests.wire import request_of
+from tests.wire import MemoryWire, request_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def split(data: bytes, cuts: Sequence[int], ends: Sequence[bool]) -> list[list[b
     """`data` cut at these places, a batch of the request ending where `ends` says."""
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     batches: list[list[bytes]] = [[]]
-    for index, (start, stop) in enumerate(zip(places, places[1:], strict=False)):
+    for index, (start, stop) in enumerate(pairwise(places)):
         if start < stop:
             batches[-1].append(data[start:stop])
         if index < len(ends) and ends[index]:
@@ -60,10 +61,9 @@ CRUEL = st.sampled_from([b"\r", b"\n", b"\r\n", b"--", f"--{BOUNDARY}".encode()[
 FILES = st.lists(CRUEL | st.binary(max_size=6), max_size=12).map(b"".join).filter(
     lambda data: f"\r\n--{BOUNDARY}".encode() not in b"\r\n" + data + b"\r\n"
 )  # fmt: skip
-VALUES = st.text(max_size=12).filter(lambda text: "\ud800" > max(text, default="") or max(text, default="") > "\udfff")
-NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='"\\%'), min_size=1, max_size=8).filter(
-    lambda name: name.lower() != "file"
-)
+VALUES = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+LETTERS = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='"\\%')
+NAMES = st.text(LETTERS, min_size=1, max_size=8).filter(lambda name: name.lower() != "file")
 
 
 @given(
@@ -136,19 +136,16 @@ def test_a_field_without_end_is_refused_before_it_fills_the_memory() -> None:
     head = form_body([("f", "")], None).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
     asked = 0
 
-    async def run() -> None:
+    def endless() -> Iterator[list[bytes]]:
         nonlocal asked
-        request = request_of("POST", b"/b", b"", [(b"content-type", FORM_TYPE["Content-Type"].encode())])
+        yield [head]
+        while True:
+            asked += 1
+            yield [b"y" * 1000]
 
-        async def endless() -> object:
-            nonlocal asked
-            yield [head]
-            while True:
-                asked += 1
-                yield [b"y" * 1000]
-
-        request.wire.__class__.body  # noqa: B018
-        object.__setattr__(request.wire, "_run", endless)
+    async def run() -> None:
+        kind = (b"content-type", FORM_TYPE["Content-Type"].encode())
+        request = Request("POST", b"/b", b"", [kind], MemoryWire(endless()))
         await read_form(request)
 
     with pytest.raises(TooLarge):
@@ -168,8 +165,8 @@ def test_other_types_are_not_forms(kind: str) -> None:
 
 def test_the_type_may_be_written_in_any_case_and_quoted() -> None:
     body = form_body([], b"x")
-    for kind in (f"Multipart/Form-Data; Boundary={BOUNDARY}", f'multipart/form-data; charset=utf-8; boundary="{BOUNDARY}"'):
-        assert whole(body, kind).file == b"x"
+    assert whole(body, f"Multipart/Form-Data; Boundary={BOUNDARY}").file == b"x"
+    assert whole(body, f'multipart/form-data; charset=utf-8; boundary="{BOUNDARY}"').file == b"x"
 
 
 @given(st.integers(0, 400), st.booleans())
@@ -185,7 +182,6 @@ def test_a_form_that_ends_early_is_cut(length: int, with_file: bool) -> None:
     [
         (b"Content-Disposition", b"Content-Something"),
         (b"form-data;", b"attachment;"),
-        (b"name=", b"title="),
         (b"\r\n\r\n", b"\n\n"),
         (b": form", b" form"),
         (b'"key"', b'"\xff"'),

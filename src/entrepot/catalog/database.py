@@ -7,12 +7,33 @@ from one expression, and a `Transaction` hands the text to sqlite3 or psycopg. R
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from sqlalchemy import Text
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.sql.functions import FunctionElement
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
 Job = Callable[["Transaction"], T]
+
+
+class joined(FunctionElement[str]):  # noqa: N801 an SQL function
+    """All texts of a group in one, with commas between: `group_concat` or `string_agg`."""
+
+    inherit_cache = True
+    type = Text()
+
+
+@compiles(joined, "sqlite")
+def _joined_sqlite(element: joined, compiler: SQLCompiler, **options: Any) -> str:
+    return f"group_concat({compiler.process(element.clauses, **options)}, ',')"
+
+
+@compiles(joined, "postgresql")
+def _joined_postgres(element: joined, compiler: SQLCompiler, **options: Any) -> str:
+    return f"string_agg({compiler.process(element.clauses, **options)}, ',')"
 
 
 class LostRace(Exception):

@@ -1,4 +1,4 @@
-"""Pages of names, by key and never by offset; the only SQL that differs between the two databases.
+"""Pages of names, by key and never by offset, in SQL that differs between the two databases.
 
 A page has one lower and one upper bound, so it costs what it shows, not what lies before or beneath it. With a
 delimiter a recursive query seeks from one entry to the next, past everything a common prefix folds.

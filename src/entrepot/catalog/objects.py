@@ -43,6 +43,7 @@ _OPEN: Final = Query(
     .where(*_HERE)
 )
 _VALUES: Final[dict[str, ColumnElement[Any]]] = {c.name: bindparam(c.name) for c in object_.c}
+_CREATE: Final = Query(insert(object_).values(_VALUES).on_conflict_do_nothing(index_elements=["bucket_id", "name"]))
 _POINT: Final = Query(
     insert(object_)
     .values(_VALUES)
@@ -145,17 +146,16 @@ def point(
 
     `released` is the reservation this uses up. Raises: PreconditionFailed; Denied; QuotaExceeded.
     """
-    row = tx.row(_LOCK, wanted_bucket=found.id, wanted_name=key)
-    old = object_of(found, row) if row else None
-    _check(old, condition)
-    if old:
-        tx.run(_KEEP_OLD, wanted_bucket=found.id, wanted_name=key, now=now)
     version = row_id(now)
-    metadata = json.dumps(dict(facts.metadata), separators=(",", ":"), ensure_ascii=False)
-    tx.run(
-        _POINT, bucket_id=found.id, name=key, version=version, digest=digest.hex, size=size, etag=etag,
-        content_type=facts.content_type, metadata=metadata, created_at=now, expires_at=facts.expires_at,
-    )  # fmt: skip
+    metadata = json.dumps(dict(facts.metadata), separators=(",", ":"), ensure_ascii=False) if facts.metadata else "{}"
+    values = {
+        "bucket_id": found.id, "name": key, "version": version, "digest": digest.hex, "size": size, "etag": etag,
+        "content_type": facts.content_type, "metadata": metadata, "created_at": now, "expires_at": facts.expires_at,
+    }  # fmt: skip
+    old: StoredObject | None = None
+    if condition.etag is not None or not tx.run(_CREATE, **values):
+        old = _make_way(tx, found, key, condition, now)
+        tx.run(_POINT, **values)
     blobs.refer(tx, KIND, version, digest, found.project_id)
     grown = size - (old.size if old else 0)
     projects.settle(tx, found.project_id, grown=grown, released=released, more=0 if old else 1)
@@ -163,6 +163,16 @@ def point(
         version, found.project, found.name, key, digest, size, etag, facts.content_type, facts.metadata, now,
         facts.expires_at,
     )  # fmt: skip
+
+
+def _make_way(tx: Transaction, found: Bucket, key: str, condition: Condition, now: Instant) -> StoredObject | None:
+    """What the name points to now, once it may be replaced and is kept in the history."""
+    row = tx.row(_LOCK, wanted_bucket=found.id, wanted_name=key)
+    old = object_of(found, row) if row else None
+    _check(old, condition)
+    if old:
+        tx.run(_KEEP_OLD, wanted_bucket=found.id, wanted_name=key, now=now)
+    return old
 
 
 def _check(old: StoredObject | None, condition: Condition) -> None:

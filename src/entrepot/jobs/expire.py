@@ -76,7 +76,8 @@ async def recover_staging(catalog: Catalog, blobs_: BlobStore) -> int:
 
     known = await catalog.write(drop_one_shots)
     there = await blobs_.run(lambda: set(blobs_.driver.staged()))
-    await catalog.write(drop_lost)
+    if known - there:
+        await catalog.write(drop_lost)
     for upload_id in there - known:
         failpoint("sweep.unlinking")
         await blobs_.run(blobs_.driver.discard, upload_id)

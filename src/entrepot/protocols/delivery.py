@@ -56,19 +56,19 @@ def repr_digest(digest: Digest) -> Header:
 def is_unmodified(request: Request, what: Representation) -> bool:
     """Whether 304 is the answer. Raises: PreconditionFailed for 412. Source: RFC 9110 section 13.2.2."""
     match, none_match = request.header(b"if-match"), request.header(b"if-none-match")
-    if match is not None and not _names(match, what.etag):
+    if match is not None and not _names(match, what.etag, weakly=False):
         raise PreconditionFailed("If-Match does not hold")
     since = _date(request.header(b"if-unmodified-since")) if match is None else None
     if since is not None and int(what.modified_at) > since:
         raise PreconditionFailed("If-Unmodified-Since does not hold")
     if none_match is not None:
-        return _names(none_match, what.etag)
+        return _names(none_match, what.etag, weakly=True)
     since = _date(request.header(b"if-modified-since"))
     return since is not None and int(what.modified_at) <= since
 
 
-def _names(header: str, etag: str) -> bool:
-    tags = {tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")}
+def _names(header: str, etag: str, *, weakly: bool) -> bool:
+    tags = {tag.strip().removeprefix("W/" if weakly else "").strip('"') for tag in header.split(",")}
     return "*" in tags or etag in tags
 
 
@@ -217,12 +217,10 @@ async def _send_verified(opened: Opened, delivery: FileSpan, wire: Wire, send: S
         offset += len(chunk)
         if wire.gone:
             return
-        keep = HELD_BACK if offset == size else 0
-        if len(chunk) > keep:
-            await send({"type": "http.response.body", "body": chunk[: len(chunk) - keep], "more_body": True})
-            held = chunk[len(chunk) - keep :]
-        else:
-            held = chunk
+        free = len(chunk) - max(0, min(len(chunk), offset - (size - HELD_BACK)))
+        if free:
+            await send({"type": "http.response.body", "body": chunk[:free], "more_body": True})
+        held += chunk[free:]
     right = running.hexdigest() == opened.blob.digest.hex
     assert opened.verified
     with suppress(Exception):

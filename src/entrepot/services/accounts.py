@@ -168,7 +168,7 @@ class Accounts:
         def add(tx: Transaction) -> AccessKey:
             account = accounts.known(tx, name or principal.name)
             home = projects.find(tx, project)
-            if home is None or (home.id not in accounts.roles_of(tx, account.id) and not principal.admin):
+            if home is None or (home.id not in account.roles and not principal.admin):
                 raise NotFound(UNKNOWN)
             key_id = new_key_id()
             accounts.add_key(tx, key_id, account.id, home.id, self.now(), hidden=False)

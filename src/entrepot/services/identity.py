@@ -73,11 +73,11 @@ class Identity:
         if self._job_token_secret and peeked.algorithm == "HS256":
             claims = tokens.verify_job_token(self._job_token_secret, text, self.now())
             account = await self._provisioned(claims.username, None, None)
-            return await self._principal(account, claims.groups, claims.job, claims.expires_at)
+            return self._principal(account, claims.groups, claims.job, claims.expires_at)
         if self._oidc:
             found = await self._oidc(text, peeked)
             account = await self._provisioned(found.username, found.issuer, found.subject)
-            return await self._principal(account, found.groups, None, found.expires_at)
+            return self._principal(account, found.groups, None, found.expires_at)
         raise Unauthenticated(_REFUSED, why="nobody this server trusts has issued it", advice="log in again")
 
     async def _of_own(self, claims: tokens.TokenClaims) -> Principal:
@@ -88,16 +88,16 @@ class Identity:
             found = accounts.of_token(tx, claims.token_id)
             if found is None or found[0].disabled or found[1] < found[0].valid_after:
                 raise Unauthenticated(_REFUSED, why="it was revoked", advice="log in again")
-            return principal_of(tx, found[0], claims.groups, claims.job, claims.expires_at)
+            return principal_of(found[0], claims.groups, claims.job, claims.expires_at)
 
         return await self.catalog.probe(look_up)
 
-    async def _principal(
+    def _principal(
         self, account: Account, groups: tuple[str, ...], job: str | None, expires_at: Instant | None
     ) -> Principal:
         if account.disabled:
             raise Unauthenticated(_REFUSED, why="the account is disabled")
-        return await self.catalog.probe(lambda tx: principal_of(tx, account, groups, job, expires_at))
+        return principal_of(account, groups, job, expires_at)
 
     async def _provisioned(self, name: str, issuer: str | None, subject: str | None) -> Account:
         """The account of somebody another service vouches for, made at the first visit."""
@@ -112,7 +112,7 @@ class Identity:
             if accounts.find(tx, name):
                 raise Denied(f"the name {name} belongs to another account", advice="ask the operator")
             made = accounts.add(tx, Kind.USER, account_name(name), self.now(), issuer=issuer, subject=subject)
-            audit.record(tx, principal_of(tx, made), "first log-in", self.now())
+            audit.record(tx, principal_of(made), "first log-in", self.now())
             return made
 
         known = await self.catalog.probe(find)
@@ -129,11 +129,11 @@ class Identity:
         """The secret of an access key; derived, never stored."""
         return tokens.derive_secret(self._master, key_id, version)
 
-    async def of_grant(self, key: AccessKey, actions: frozenset[Action], bucket: str, name: str) -> Principal:
+    def of_grant(self, key: AccessKey, actions: frozenset[Action], bucket: str, name: str) -> Principal:
         """The principal of a URL or form signed with that key: its owner; a hidden key carries only this one right."""
         grant = Grant(actions, bucket, name) if key.hidden else None
 
-        return await self.catalog.probe(lambda tx: principal_of(tx, key.account, project=key.project, grant=grant))
+        return principal_of(key.account, project=key.project, grant=grant)
 
     async def hidden_key(self, principal: Principal) -> tuple[str, str]:
         """Id and secret of the key this principal's signed URLs are made with; made at its first use."""
@@ -153,7 +153,8 @@ class Identity:
     async def log_in(self, name: str, password: str, seconds: int, address: str) -> Minted:
         """A token for a user who knows the password, or a robot with its secret.
 
-        Raises: Unauthenticated, the same after the same time whatever was wrong; TooOften after ten failures in 5 minutes.
+        Raises: Unauthenticated, alike and after the same time whatever was wrong; TooOften after ten failures in 5
+        minutes.
         """
         self._failures.check((name, address))
         account = await self.catalog.probe(lambda tx: accounts.find(tx, name))
@@ -175,7 +176,7 @@ class Identity:
             return await asyncio.to_thread(passwords.verify, account.secret_hash if account else None, password)
 
     async def mint(self, account: Account, groups: tuple[str, ...], job: str | None, seconds: float) -> Minted:
-        """A new token of ours. Raises: BadName for a life that is not 1 second to 400 days; TooOften over 1200 a minute."""
+        """A new token of ours. Raises: BadName for a life not of 1 second to 400 days; TooOften over 1200 a minute."""
         if not 1 <= seconds <= MAX_TOKEN_SECONDS:
             raise BadName("a token lives from 1 second to 400 days")
         self._minted.check(account.id)
@@ -193,7 +194,6 @@ class Identity:
 
 
 def principal_of(
-    tx: Transaction,
     account: Account,
     groups: tuple[str, ...] = (),
     job: str | None = None,
@@ -203,9 +203,10 @@ def principal_of(
     grant: Grant | None = None,
 ) -> Principal:
     """The principal of an account, with the roles it has now."""
-    roles = accounts.roles_of(tx, account.id)
     home = project or account.project or DEFAULT_PROJECT
-    return Principal(account.id, account.kind, account.name, account.admin, roles, home, groups, job, grant, expires_at)
+    return Principal(
+        account.id, account.kind, account.name, account.admin, account.roles, home, groups, job, grant, expires_at
+    )
 
 
 def new_key_id() -> str:

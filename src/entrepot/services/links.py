@@ -48,7 +48,8 @@ class Links:
     ) -> tuple[str, StoredObject]:
         """A URL to GET and HEAD `name` with, and what it points to now.
 
-        Raises: BadName for a life that is not 1 to 864000 seconds, with V4 signatures 604800; NotFound; Denied; Unauthenticated.
+        Raises: BadName for a life that is not 1 to 864000 seconds (604800 with V4 signatures); NotFound; Denied;
+        Unauthenticated.
         """
         longest = MAX_SECONDS if self.signature == "v2" else sigv4.MAX_EXPIRES_SECONDS
         if not 1 <= seconds <= longest:

@@ -6,6 +6,7 @@ open --commit--> completing --same--> done        the same commit again gets the
                             --short--> open       send what is missing
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ PART_BYTES: Final = 16 << 20
 MAX_BYTES: Final = 1 << 43
 LIFE_SECONDS: Final = 7 * 86400.0
 DONE_SECONDS: Final = 86400.0
+_FINISHED: Final = "the upload is finished, or just being completed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,20 @@ class Session:
     resumed: bool = False
 
 
+@dataclass(slots=True)
+class _Area:
+    """One upload's bytes, and whose turn it is: a batch is written, a piece counted, or the whole named; never two."""
+
+    assembly: Assembly
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    closed: bool = False
+
+    def check(self) -> None:
+        """Raises: Conflict if these bytes may not change any more."""
+        if self.closed:
+            raise Conflict(_FINISHED)
+
+
 @dataclass(frozen=True, slots=True)
 class Uploads:
     """Resumable uploads into objects."""
@@ -78,7 +94,7 @@ class Uploads:
     blobs: BlobStore
     catalog: Catalog
     now: Clock
-    _open: dict[str, Assembly] = field(default_factory=dict)
+    _open: dict[str, _Area] = field(default_factory=dict)
 
     async def begin(self, principal: Principal, wish: Wish) -> Session | StoredObject:
         """An upload to send parts to; or the object itself if the principal may already read these bytes.
@@ -102,10 +118,10 @@ class Uploads:
         failpoint("upload.reserved")
         try:
             staging = await self.blobs.run(self.blobs.driver.stage, upload_id, wish.size)
-        except EntrepotError:
+        except BaseException:
             await self.catalog.write(lambda tx: uploads.drop(tx, upload_id))
             raise
-        self._open[upload_id] = Assembly(staging)
+        self._open[upload_id] = _Area(Assembly(staging))
         return Session(upload_id, "open", maybe=maybe)
 
     def _link(self, tx: Transaction, principal: Principal, wish: Wish) -> StoredObject | None:
@@ -170,27 +186,29 @@ class Uploads:
         limit = MAX_BYTES if upload.size is None else upload.size
         if offset + (size or 0) > limit:
             raise BadRange(f"the upload has {limit} bytes")
-        assembly = await self._assembly(upload)
+        area = await self._area(upload)
         async with self.blobs.uploading:
-            piece = await self._receive(assembly, upload, offset, body, limit)
+            piece = await self._receive(area, upload, offset, body, limit)
         if sha256 is not None and piece.sha256 != sha256:
             raise DigestMismatch(f"the sha256 of the part is {piece.sha256}, you gave {sha256}", advice="send it again")
         if piece.stop > piece.start:
-            await self._acknowledge(assembly, upload, piece)
+            await self._acknowledge(area, upload, piece)
         return piece
 
-    async def _receive(self, assembly: Assembly, upload: Upload, offset: int, body: Body, limit: int) -> Piece:
+    async def _receive(self, area: _Area, upload: Upload, offset: int, body: Body, limit: int) -> Piece:
         """The bytes of `body`, written from `offset` on, and hashed."""
         running, stop = hashlib.sha256(), offset
         async for pieces in body:
             length = sum(map(len, pieces))
             if stop + length > limit:
                 raise BadRange(f"the upload has {limit} bytes")
-            await self._make_way(assembly, upload, stop, stop + length)
             if upload.size is None:
                 await self._cover(upload, stop + length)
             self.blobs.check_room(0)
-            stop += await self.blobs.run(_write, assembly, running, stop, pieces)
+            async with area.turn:
+                area.check()
+                await self._make_way(area.assembly, upload, stop, stop + length)
+                stop += await self.blobs.run(_write, area.assembly, running, stop, pieces)
         return Piece(offset, stop, running.hexdigest())
 
     async def _make_way(self, assembly: Assembly, upload: Upload, start: int, stop: int) -> None:
@@ -217,21 +235,23 @@ class Uploads:
         if size > (await self.catalog.read(lambda tx: uploads.known(tx, upload.id))).reserved:
             await self.catalog.write(grow)
 
-    async def _acknowledge(self, assembly: Assembly, upload: Upload, piece: Piece) -> None:
+    async def _acknowledge(self, area: _Area, upload: Upload, piece: Piece) -> None:
         try:
-            await self.blobs.run(assembly.staging.sync)
+            await self.blobs.run(area.assembly.staging.sync)
         except (OSError, EntrepotError):
+            area.check()
             await self.discard(upload.id)
             raise
-        front, state = await self.blobs.run(assembly.land, piece.start, piece.stop)
+        async with area.turn:
+            area.check()
+            front, state = await self.blobs.run(area.assembly.land, piece.start, piece.stop)
 
-        def remember(tx: Transaction) -> None:
-            if uploads.known(tx, upload.id).state != "open":
-                raise Conflict("the upload is being completed")
-            uploads.add_piece(tx, upload.id, piece)
-            uploads.progress(tx, upload.id, front, state, self.now() + LIFE_SECONDS)
+            def remember(tx: Transaction) -> None:
+                uploads.known(tx, upload.id)
+                uploads.add_piece(tx, upload.id, piece)
+                uploads.progress(tx, upload.id, front, state, self.now() + LIFE_SECONDS)
 
-        await self.catalog.write(remember)
+            await self.catalog.write(remember)
         failpoint("upload.progressed")
 
     async def state(self, upload_id: str) -> Session:
@@ -249,8 +269,13 @@ class Uploads:
         """Forget the upload and its bytes. Raises: NotFound."""
         if not await self.catalog.write(lambda tx: uploads.drop(tx, upload_id)):
             raise NotFound("no such upload")
-        assembly = self._open.pop(upload_id, None)
-        await self.blobs.run(assembly.staging.discard if assembly else lambda: self.blobs.driver.discard(upload_id))
+        area = self._open.pop(upload_id, None)
+        if area is None:
+            await self.blobs.run(self.blobs.driver.discard, upload_id)
+            return
+        async with area.turn:
+            area.closed = True
+            await self.blobs.run(area.assembly.staging.discard)
 
     async def commit(self, upload_id: str, size: int, sha256: Digest | None) -> Session:
         """The finished upload; `completing` if another call is just at it.
@@ -271,14 +296,16 @@ class Uploads:
 
     async def _complete(self, upload: Upload, size: int, sha256: Digest | None) -> Session:
         promised = {digest for digest in (sha256.hex if sha256 else None, upload.facts["sha256"]) if digest}
-        assembly = await self._assembly(upload)
-        digest = await self.blobs.run(assembly.finish, size)
-        if promised - {digest}:
-            raise DigestMismatch(f"the sha256 of the bytes is {digest}, you gave {(promised - {digest}).pop()}")
-        claims = Claims(size, {Algorithm.SHA256: digest})
+        area = await self._area(upload)
         principal, bucket, condition = await self.catalog.read(lambda tx: self._still_may(tx, upload))
-        received = await self.blobs.run(self.blobs.assemble, assembly, size, claims)
-        self._open.pop(upload.id, None)
+        async with area.turn:
+            digest = await self.blobs.run(area.assembly.finish, size)
+            if promised - {digest}:
+                raise DigestMismatch(f"the sha256 of the bytes is {digest}, you gave {(promised - {digest}).pop()}")
+            claims = Claims(size, {Algorithm.SHA256: digest})
+            area.closed = True
+            self._open.pop(upload.id, None)
+            received = await self.blobs.run(self.blobs.assemble, area.assembly, size, claims)
 
         def bind(tx: Transaction) -> tuple[StoredObject, str]:
             key = blobs.keep(tx, received.blob, received.edges, self.now())
@@ -302,7 +329,7 @@ class Uploads:
         """An open upload whose owner may still create that name."""
         upload = _resumable(tx, upload_id)
         if upload.state != "open":
-            raise Conflict("the upload is finished, or just being completed")
+            raise Conflict(_FINISHED)
         self._still_may(tx, upload)
         return upload
 
@@ -314,13 +341,13 @@ class Uploads:
             raise Unauthenticated("whoever began this upload may no longer continue it")
         if bucket is None:
             raise NotFound("the bucket is gone")
-        principal = principal_of(tx, account, tuple(upload.facts["groups"]), upload.facts["job"])
+        principal = principal_of(account, tuple(upload.facts["groups"]), upload.facts["job"])
         resource = resource_of(tx, bucket, upload.name or "")
         authorize(principal, Action.CREATE, resource)
         overwrite = may(principal, Action.OVERWRITE, resource)
         return principal, bucket, Condition(upload.facts["absent"], None, overwrite)
 
-    async def _assembly(self, upload: Upload) -> Assembly:
+    async def _area(self, upload: Upload) -> _Area:
         """The upload's staging area, taken up again if another process left it."""
         found = self._open.get(upload.id)
         if found:
@@ -334,7 +361,7 @@ class Uploads:
             await self.discard(upload.id)
             raise NotFound("no such upload", why="its bytes were lost", advice="begin a new one") from None
         made = Assembly(staging, fresh.front, fresh.hash_state, [(piece.start, piece.stop) for piece in pieces])
-        return self._open.setdefault(upload.id, made)
+        return self._open.setdefault(upload.id, _Area(made))
 
 
 def _resumable(tx: Transaction, upload_id: str) -> Upload:

@@ -85,9 +85,9 @@ class BlobStore:
         Nothing is kept then.
         """
         head, size, ended = await self._head(body, claims.size)
+        self.check_room(claims.size or size)
         if ended:
             return Received(self._inline(head, claims, want))
-        self.check_room(claims.size or size)
         async with self.uploading:
             staging = await self.run(self.driver.stage, await reservation.cover(claims.size or size), claims.size)
             try:

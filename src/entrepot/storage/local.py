@@ -57,23 +57,21 @@ class LocalStaging:
     def write(self, offset: int, pieces: Sequence[Piece]) -> int:
         """As `Staging.write`."""
         total = 0
-        for first in range(0, len(pieces), _VECTORS):
-            total += self._write_some(offset + total, pieces[first : first + _VECTORS])
-        failpoint("upload.written")
+        try:
+            for first in range(0, len(pieces), _VECTORS):
+                total += self._write_some(offset + total, pieces[first : first + _VECTORS])
+            failpoint("upload.written")
+        except OSError as error:
+            raise disk_full() if error.errno in _FULL else error from error
         return total
 
     def _write_some(self, offset: int, pieces: Sequence[Piece]) -> int:
         wanted = sum(map(len, pieces))
-        try:
-            done = os.pwritev(self._descriptor, pieces, offset)
-            if done < wanted:
-                rest = memoryview(b"".join(pieces))
-                while done < wanted:
-                    done += os.pwrite(self._descriptor, rest[done:], offset + done)
-        except OSError as error:
-            if error.errno in _FULL:
-                raise disk_full() from error
-            raise
+        done = os.pwritev(self._descriptor, pieces, offset)
+        if done < wanted:
+            rest = memoryview(b"".join(pieces))
+            while done < wanted:
+                done += os.pwrite(self._descriptor, rest[done:], offset + done)
         return wanted
 
     def read(self, offset: int, length: int) -> bytes:

@@ -74,7 +74,7 @@ class S3(Endpoint[Call]):
         else:
             sigv4.verify(proof, secret, signed, self.now())
         write = isinstance(call, PutObject)
-        return await self.identity.of_grant(key, _WRITE if write else _READ, call.bucket, call.key)
+        return self.identity.of_grant(key, _WRITE if write else _READ, call.bucket, call.key)
 
     async def _key(self, key_id: str, *, hidden_too: bool) -> tuple[Any, str]:
         try:
@@ -134,7 +134,7 @@ class S3(Endpoint[Call]):
         access_key, secret = await self._key(proof.access_key, hidden_too=True)
         post_policy.verify(proof, secret, self.now())
         policy = post_policy.check(proof.policy, fields, bucket, self.now())
-        signer = await self.identity.of_grant(access_key, _WRITE, bucket, key)
+        signer = self.identity.of_grant(access_key, _WRITE, bucket, key)
         request.wire.proven()
         stored = await self.objects.put(
             with_origin(signer, principal.origin), ObjectName(bucket, key),
