@@ -24,14 +24,18 @@ def heal_the_server(stage: Stage) -> str:
     flip(stage.server.data / "blobs" / key[:2] / key)
     empty = {"ENTREPOT_CACHE": str(stage.folder / "another-cache")}
     words = ("entrepot", "cache", "get", "--sha256", stage.image.sha256, "--url", stage.link)
+    before = len(stage.server.requests())
     done = stage.run(*words, **empty)
     need(done.code == 3 and not done.out, f"exit {done.code}: {done.last_words}")
+    answers = [(one["status"], one["sent"]) for one in stage.server.requests()[before:] if one["protocol"] == "s3"]
+    cut = answers[0][0] == 200 and answers[0][1] < stage.image.size
+    need(cut and {status for status, _ in answers[1:]} == {404}, f"the answers (status, bytes) were {answers}")
     stage.succeed("prominence", "upload", "--filename", NAME, "--name", NAME)
     path = Path(stage.succeed(*words, **empty).out.strip())
     need(sha256_of(path) == stage.image.sha256, "a wrong file was handed out")
     answer = stage.ask("/prominence/v1/data/download", {"name": SECOND})
     need(answer["sha256"] == stage.image.sha256, "the second name was not mended")
-    return "one bit changed on the server: the download is cut, then refused (exit 3); one upload mends both names"
+    return "one bit changed on the server: the download is cut, the next is 404 (exit 3); one upload mends both names"
 
 
 def kill_the_server(stage: Stage) -> str:

@@ -66,7 +66,7 @@ def upload_without_checksum(stage: Stage) -> str:
     with fetch(urllib.request.Request(link, method="HEAD"), timeout=30) as answer:
         found = answer.headers["x-amz-meta-prominence_sha256"]
     need(found == stage.image.sha256, f"HEAD shows {found} as the sha256")
-    return f"as a PUT, {rate(stage.image.size, done.seconds)}; the server's own sha256 is the file's"
+    return f"as a PUT, as above 2 GiB: {rate(stage.image.size, done.seconds)}; the server's own sha256 is the file's"
 
 
 def list_names(stage: Stage) -> str:

@@ -23,12 +23,16 @@
     └── Refused
         └── Unsupported      a request this server understands and does not do
 
-Each protocol has one table from these classes to its own statuses and codes, looked up by the nearest ancestor.
+Each kind has a `code`, one word for programs. Each protocol has one table from these classes to its own statuses and
+codes, looked up by the nearest ancestor.
 """
 
 
 class EntrepotError(Exception):
     """A call that was refused: what happened, and if known why, and what to try. Never holds a secret or a path."""
+
+    code = "failed"
+    """One word for programs, of its kind or of the nearest ancestor that has one."""
 
     def __init__(self, what: str = "", *, why: str = "", advice: str = "") -> None:
         super().__init__(what)
@@ -42,6 +46,8 @@ class EntrepotError(Exception):
 
 class UsageError(EntrepotError):
     """The call itself is wrong; sending it again will not help."""
+
+    code = "usage"
 
 
 class BadName(UsageError):
@@ -63,6 +69,8 @@ class BodyCut(BadRequest):
 class NotFound(EntrepotError):
     """It is not there, or the caller may not know of it."""
 
+    code = "not-found"
+
 
 class NoBucket(NotFound):
     """There is no such bucket."""
@@ -71,6 +79,8 @@ class NoBucket(NotFound):
 class Denied(EntrepotError):
     """The caller knows of it and may not do this."""
 
+    code = "denied"
+
 
 class Unauthenticated(Denied):
     """No proof of who is calling, or a wrong, expired or revoked one."""
@@ -78,6 +88,8 @@ class Unauthenticated(Denied):
 
 class Unavailable(EntrepotError):
     """It may work later."""
+
+    code = "temporary"
 
 
 class Busy(Unavailable):
@@ -95,9 +107,13 @@ class TooOften(Busy):
 class DigestMismatch(EntrepotError):
     """The bytes are not the ones that were promised; nothing was kept."""
 
+    code = "checksum"
+
 
 class Conflict(EntrepotError):
     """It exists and differs, or may not change."""
+
+    code = "conflict"
 
 
 class PreconditionFailed(Conflict):
@@ -106,6 +122,8 @@ class PreconditionFailed(Conflict):
 
 class LimitReached(EntrepotError):
     """A limit of size, number or room."""
+
+    code = "limit"
 
 
 class TooLarge(LimitReached):
@@ -122,6 +140,8 @@ class DiskFull(LimitReached):
 
 class Refused(EntrepotError):
     """Understood, and not done."""
+
+    code = "refused"
 
 
 class Unsupported(Refused):

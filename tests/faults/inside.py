@@ -1,4 +1,4 @@
-"""The services of a store in this process, over a real folder and a real database; a clock the test turns."""
+"""A server's parts in this process, wired as it wires them, without its socket; its jobs run when the test says so."""
 
 import asyncio
 import os
@@ -6,71 +6,72 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from entrepot.catalog import accounts, projects
-from entrepot.catalog.database import Catalog, Transaction
-from entrepot.catalog.postgres import PostgresCatalog
-from entrepot.catalog.sqlite import SqliteCatalog
-from entrepot.catalog.upgrade import upgrade
-from entrepot.jobs.collect import Collector
-from entrepot.jobs.expire import Expiry, recover_staging
-from entrepot.model import MAX_QUOTA, Body, Claims, Facts, Kind, ObjectName, Piece, Principal, Role, Span, StoredObject
-from entrepot.services.identity import principal_of
+from entrepot.catalog.database import Catalog
+from entrepot.lifetime import first_admin, opened
+from entrepot.model import Body, Claims, Facts, FileSpan, ObjectName, Piece, Principal, Span, StoredObject
+from entrepot.server import Server
 from entrepot.services.objects import Objects
 from entrepot.services.uploads import Uploads
-from entrepot.storage.blobs import BlobStore, Limits
-from entrepot.storage.local import LocalDriver
+from entrepot.settings import Settings
+from entrepot.storage.blobs import BlobStore
 
 BUCKET = "bucket"
-START = 1_800_000_000.0
-
-
-class Clock:
-    """Seconds that pass when the test says so, and a hair at each look, so that no two are equal."""
-
-    def __init__(self) -> None:
-        self.at = START
-
-    def __call__(self) -> float:
-        self.at += 1e-6
-        return self.at
+INLINE_BYTES = 2000
+"""More than that lies in a file."""
 
 
 @dataclass(frozen=True)
 class Inside:
-    """All the parts."""
+    """The parts, and an admin to use them."""
 
-    folder: Path
-    clock: Clock
-    catalog: Catalog
-    blobs: BlobStore
-    objects: Objects
-    uploads: Uploads
-    collector: Collector
-    expiry: Expiry
+    server: Server
     principal: Principal
 
-    async def put(self, key: str, data: bytes, claims: Claims | None = None) -> StoredObject:
+    @property
+    def catalog(self) -> Catalog:
+        return self.server.catalog
+
+    @property
+    def blobs(self) -> BlobStore:
+        return self.server.blobs
+
+    @property
+    def objects(self) -> Objects:
+        return self.server.api.objects
+
+    @property
+    def uploads(self) -> Uploads:
+        return self.server.api.uploads
+
+    async def job(self, name: str) -> dict[str, int]:
+        """One round of that job, now; its counts."""
+        (work,) = (job.work for job in self.server.runner.jobs if job.name == name)
+        return await work()
+
+    async def put(self, key: str, data: bytes) -> StoredObject:
         """The object."""
         name = ObjectName(BUCKET, key)
-        return await self.objects.put(self.principal, name, body_of(data), claims or Claims(len(data)), Facts())
+        return await self.objects.put(self.principal, name, body_of(data), Claims(len(data)), Facts())
 
     async def read(self, key: str) -> bytes:
         """All its bytes, as they lie there. Raises: NotFound."""
         _, blob = await self.objects.find(self.principal, ObjectName(BUCKET, key))
-        opened = await self.objects.open_blob(blob, Span())
-        if isinstance(opened.delivery, bytes):
-            return opened.delivery
+        found = await self.objects.open_blob(blob, Span())
+        if isinstance(found.delivery, bytes):
+            return found.delivery
+        assert isinstance(found.delivery, FileSpan)
         try:
-            return os.pread(opened.delivery.descriptor, blob.size + 1, 0)
+            return os.pread(found.delivery.descriptor, blob.size + 1, 0)
         finally:
-            opened.close()
+            found.close()
 
     async def delete(self, key: str) -> StoredObject | None:
         """What it was."""
         return await self.objects.delete(self.principal, ObjectName(BUCKET, key))
 
-    async def read_row(self, sql: str) -> list[tuple[object, ...]]:
+    async def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of the catalog, past all our queries."""
         return await self.catalog.read(lambda tx: list(tx._connection.execute(sql).fetchall()))
 
@@ -86,41 +87,24 @@ def body_of(data: bytes, piece: int = 40_000) -> Body:
     return batches()
 
 
-async def never_held() -> bool:
-    """The catalog is not from the past."""
-    return False
+async def no_provider(url: str, token: str | None) -> dict[str, Any]:
+    """Nobody else is asked."""
+    raise AssertionError(url)
 
 
 @asynccontextmanager
-async def opened_inside(
-    folder: Path, database: str = "", *, quota: int = MAX_QUOTA, trash_seconds: float = 0, limits: Limits | None = None
-) -> AsyncIterator[Inside]:
-    """The parts, recovered, as a server opens them."""
-    url = database or f"sqlite:///{folder}/catalog.db"
-    upgrade(url)
-    catalog: Catalog = PostgresCatalog(url) if database else SqliteCatalog(f"{folder}/catalog.db")
-    clock = Clock()
-    blobs = BlobStore(
-        LocalDriver(str(folder)), clock, limits or Limits(2000, reserve_bytes=1, reserve_share=0), threads=8
-    )
-    try:
-        await recover_staging(catalog, blobs)
-
-        def furnish(tx: Transaction) -> Principal:
-            home = projects.find(tx, "default") or projects.add(tx, "default", quota, START)
-            projects.add_bucket(tx, home, BUCKET, START)
-            projects.count_reserved_anew(tx)
-            account = accounts.find(tx, "ann") or accounts.add(tx, Kind.USER, "ann", START)
-            accounts.set_role(tx, account.id, home.id, Role.MAINTAINER)
-            return principal_of(tx, account)
-
-        principal = await catalog.write(furnish)
-        objects = Objects(blobs, catalog, clock)
-        uploads = Uploads(objects, blobs, catalog, clock)
-        yield Inside(
-            folder, clock, catalog, blobs, objects, uploads, Collector(catalog, blobs, clock, 0, never_held),
-            Expiry(catalog, uploads, clock, trash_seconds), principal,
-        )  # fmt: skip
-    finally:
-        await catalog.close()
-        blobs.close()
+async def opened_inside(folder: Path, database: str = "", **more: Any) -> AsyncIterator[Inside]:
+    """The parts over that folder, recovered; garbage and trash have no grace."""
+    settings = Settings(
+        data=str(folder), db=database, inline_bytes=INLINE_BYTES, reserve_bytes=1, trash_days=0, remove_grace_seconds=0,
+        **more,
+    )  # fmt: skip
+    async with opened(settings, bytes(32), no_provider) as server:
+        token = folder / "token"
+        if not token.exists():
+            minted = await first_admin(server)
+            assert minted
+            token.write_text(minted.text)
+        principal = await server.identity.of_token(token.read_text())
+        await server.api.projects.put_bucket(principal, BUCKET, None, public=None)
+        yield Inside(server, principal)

@@ -1,5 +1,6 @@
 """The disk fails or is full: an answer at once, nothing left behind, what was there stays, and no restart is needed."""
 
+import asyncio
 import hashlib
 import os
 import shutil
@@ -161,6 +162,7 @@ async def test_the_row_is_committed_only_when_the_file_and_its_folder_are_synced
         steps.append("rename")
 
     async with opened_inside(tmp_path) as inside:
+        await asyncio.sleep(0.1)
         monkeypatch.setattr(os, "fsync", spy_fsync)
         monkeypatch.setattr(os, "rename", spy_rename)
         monkeypatch.setattr(failpoints, "_pass", steps.append)

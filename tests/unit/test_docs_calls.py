@@ -63,4 +63,4 @@ def test_the_page_of_the_command_line_has_every_flag_and_no_other() -> None:
 def test_the_page_of_the_command_line_has_every_exit_code() -> None:
     page = (DOCS / "cli.md").read_text().partition("\n## Exit codes\n")[2]
     said = {int(code): word for code, word in re.findall(r"^\| (\d+) \| (?:`([\w-]+)`)? ?\|", page, re.MULTILINE)}
-    assert said == {0: "", INTERRUPTED: "", **dict(EXITS.values())}
+    assert said == {0: "", INTERRUPTED: "", **{number: kind.code for kind, number in EXITS.items()}}

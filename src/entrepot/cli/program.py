@@ -85,7 +85,7 @@ def _failed(error: EntrepotError, argv: list[str], flags: dict[str, str]) -> int
         from entrepot.cli.colors import has_color
 
         print(*lines(error, color=has_color(flags, sys.stderr)), sep="\n", file=sys.stderr)
-    return exit_of(error)[0]
+    return exit_of(error)
 
 
 def _interrupted(argv: list[str], flags: dict[str, str]) -> int:

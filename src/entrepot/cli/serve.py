@@ -25,6 +25,8 @@ def serve(config: str | None, **flags: Any) -> None:
     Everything has a default: without options it listens on 127.0.0.1:8080 and keeps its data in your home.
     """
     from entrepot import lifetime
+    from entrepot.client.login import host_of, keep_token
+    from entrepot.client.profiles import add_profile
     from entrepot.settings import load
 
     environ = dict(os.environ)
@@ -33,6 +35,9 @@ def serve(config: str | None, **flags: Any) -> None:
     def tell(url: str, minted: Any) -> None:
         if minted and sys.stdout.isatty():
             print(f"entrepot on {url}  admin token (shown once): {minted.text}", flush=True)
+            profile = add_profile(environ, "local", url)
+            keep_token(environ, host_of(url), minted.text)
+            print(f'profile "{profile}" written; in another terminal: entrepot push FILE', flush=True)
             return
         if minted:
             path = os.path.join(settings.data, "admin-token")

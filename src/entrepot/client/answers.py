@@ -53,16 +53,11 @@ STATUSES: Final[Mapping[int, type[EntrepotError]]] = {
 }
 
 CODES: Final[Mapping[str, type[EntrepotError]]] = {
-    "failed": EntrepotError,
-    "usage": UsageError,
-    "not-found": NotFound,
-    "denied": Denied,
-    "temporary": Unavailable,
-    "checksum": DigestMismatch,
-    "conflict": Conflict,
-    "limit": LimitReached,
-    "refused": Refused,
-}
+    kind.code: kind
+    for kind in (
+        EntrepotError, UsageError, NotFound, Denied, Unavailable, DigestMismatch, Conflict, LimitReached, Refused
+    )
+}  # fmt: skip
 
 _ADVICE: Final[Mapping[int, str]] = {
     413: "raise its limit of a body's size (nginx: client_max_body_size 0)",

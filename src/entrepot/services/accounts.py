@@ -55,7 +55,7 @@ class Accounts:
             account = self._of_kind(tx, name, Kind.USER)
             if stored is not None:
                 accounts.set_secret(tx, account, stored)
-                accounts.kill_tokens_before(tx, account, self.now() + 1)
+                accounts.kill_tokens_before(tx, account, self.now())
             if admin is not None:
                 accounts.set_admin(tx, account, admin)
             if disabled is not None:

@@ -43,24 +43,24 @@ from entrepot.services.identity import Minted
 from entrepot.services.uploads import PART_BYTES, Session
 
 ERRORS: Final[ErrorTable] = {
-    Unauthenticated: (401, "denied"),
-    Denied: (403, "denied"),
-    NotFound: (404, "not-found"),
-    MethodNotAllowed: (405, "refused"),
-    PreconditionFailed: (412, "conflict"),
-    Conflict: (409, "conflict"),
-    BadRange: (416, "usage"),
-    UnsupportedType: (415, "usage"),
-    BadName: (400, "usage"),
-    UsageError: (400, "usage"),
-    DigestMismatch: (422, "checksum"),
-    DiskFull: (507, "limit"),
-    LimitReached: (413, "limit"),
-    TooOften: (429, "temporary"),
-    Busy: (503, "temporary"),
-    Unavailable: (503, "temporary"),
-    Refused: (400, "refused"),
-    EntrepotError: (500, "failed"),
+    Unauthenticated: (401, ""),
+    Denied: (403, ""),
+    NotFound: (404, ""),
+    MethodNotAllowed: (405, ""),
+    PreconditionFailed: (412, ""),
+    Conflict: (409, ""),
+    BadRange: (416, ""),
+    UnsupportedType: (415, ""),
+    BadName: (400, ""),
+    UsageError: (400, ""),
+    DigestMismatch: (422, ""),
+    DiskFull: (507, ""),
+    LimitReached: (413, ""),
+    TooOften: (429, ""),
+    Busy: (503, ""),
+    Unavailable: (503, ""),
+    Refused: (400, ""),
+    EntrepotError: (500, ""),
 }
 _DURATION: Final = re.compile(r"(\d{1,9})([smhdw]?)\Z")
 _UNIT_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -74,11 +74,11 @@ def refused(error: EntrepotError, request_id: str, principal: Principal) -> Resp
     if isinstance(error, NoBucket):
         stranger = principal.kind is Kind.ANONYMOUS
         error = Unauthenticated("log in first", advice="send a token") if stranger else NotFound(UNKNOWN)
-    status, code = row_of(ERRORS, error)
+    status = row_of(ERRORS, error)[0]
     headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store"), *refusal_headers(error)]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    problem = shapes.Problem(code, error.what, status, why=error.why, advice=error.advice, request_id=request_id)
+    problem = shapes.Problem(error.code, error.what, status, why=error.why, advice=error.advice, request_id=request_id)
     return Response(status, headers, msgspec.json.encode(problem))
 
 

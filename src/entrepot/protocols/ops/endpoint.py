@@ -38,15 +38,15 @@ API_VERSION: Final = "2.0.0-alpha.2"
 """The version library clients look for at `/version`."""
 
 ERRORS: Final[ErrorTable] = {
-    Unauthenticated: (401, "unauthenticated"),
-    Denied: (403, "denied"),
-    NotFound: (404, "not-found"),
-    MethodNotAllowed: (405, "refused"),
-    UsageError: (400, "usage"),
-    LimitReached: (413, "limit"),
-    Refused: (400, "refused"),
-    Unavailable: (503, "temporary"),
-    EntrepotError: (500, "failed"),
+    Unauthenticated: (401, ""),
+    Denied: (403, ""),
+    NotFound: (404, ""),
+    MethodNotAllowed: (405, ""),
+    UsageError: (400, ""),
+    LimitReached: (413, ""),
+    Refused: (400, ""),
+    Unavailable: (503, ""),
+    EntrepotError: (500, ""),
 }
 
 
@@ -149,11 +149,11 @@ class Ops(Endpoint[Call]):
 
     def refuse(self, error: EntrepotError, request: Request) -> Response:
         """As `Endpoint.refuse`."""
-        status, code = row_of(ERRORS, error)
+        status = row_of(ERRORS, error)[0]
         headers = refusal_headers(error)
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
-        return json_response(status, {"error": {"code": code, "message": str(error)}}, headers)
+        return json_response(status, {"error": {"code": error.code, "message": str(error)}}, headers)
 
 
 def _is_loopback(address: str) -> bool:
