@@ -260,9 +260,9 @@ class KeyShape(Shape, frozen=True):
 
 
 class BucketRequest(Shape, frozen=True):
-    """PUT of a bucket."""
+    """PUT of a bucket. `public` None: a new one is not, one that is there stays as it is."""
 
-    public: bool = False
+    public: bool | None = None
 
 
 class BucketShape(Shape, frozen=True):

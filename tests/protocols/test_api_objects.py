@@ -78,6 +78,21 @@ def test_what_is_no_object_name_is_refused(api: Api, to: str) -> None:
         assert api.refused("POST", path, {name: to}).status in (400, 404)
 
 
+def test_a_bucket_put_again_stays_as_it_is_unless_it_is_told(api: Api) -> None:
+    name = f"bucket-{secrets.token_hex(4)}"
+    assert not api.done("PUT", f"/buckets/{name}", {}, 201).public
+    assert api.done("PUT", f"/buckets/{name}", {"public": True}).public
+    assert api.done("PUT", f"/buckets/{name}", {}).public
+    assert not api.done("PUT", f"/buckets/{name}", {"public": False}).public
+
+
+def test_a_bucket_goes_when_it_is_empty(api: Api, box: str) -> None:
+    api.put(f"{box}/a", b"x")
+    assert api.refused("DELETE", f"/buckets/{box}").status == 409
+    api.done("DELETE", f"/objects/{box}/a", None, 204)
+    assert api.refused("DELETE", f"/buckets/{box}").status == 409, "the trash still has it"
+
+
 def test_a_list_goes_on_where_it_stopped(api: Api, box: str) -> None:
     keys = sorted(f"{n % 7}/{n:03}" for n in range(25))
     for key in keys:

@@ -1,0 +1,412 @@
+"""Who may do what: every kind of call × every principal × every place, each cell told here and asked of a real server.
+
+The table below is written from the design, not from the code: a new route fails `test_every_kind_of_call_is_asked`
+until somebody says who may use it.
+"""
+
+import hashlib
+import itertools
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from entrepot.protocols.api import Api as ApiEndpoint
+from entrepot.protocols.base import kinds_of
+from entrepot.protocols.data import Data, requests as data_requests
+from entrepot.protocols.s3 import S3, requests as s3_requests
+from tests.asking import FORM_TYPE, Answer, DataApi, ask, form_body
+from tests.calling import Api, admin, route_of
+from tests.running import RunningServer
+
+ROLES = ("guest", "reader", "writer", "maintainer", "owner")
+PRINCIPALS = ("anonymous", *ROLES, "stranger", "robot", "admin", "job", "disabled")
+"""The robot is a writer, the job's token one of a writer; the admin has no role; the disabled user would be owner."""
+PLACES = ("private", "public", "area", "missing")
+RANKS = {"robot": "writer", "job": "writer"}
+DATA = b"what lies there"
+
+
+def roles(least: str, yes: int, knows: int = 403, unknown: int = 404) -> dict[str, int]:
+    """By principal: `yes` from that role on, `knows` for those who may read it, `unknown` for all others."""
+    found = {"anonymous": 401, "disabled": 401}
+    for one in PRINCIPALS:
+        rank = RANKS.get(one, one)
+        if one not in found and rank in ROLES:
+            index = ROLES.index(rank)
+            found[one] = yes if index >= ROLES.index(least) else knows if index >= ROLES.index("reader") else unknown
+        found.setdefault(one, unknown)
+    return found
+
+
+def all_but(status: int, **others: int) -> dict[str, int]:
+    return {one: others.get(one, 401 if one in ("anonymous", "disabled") else status) for one in PRINCIPALS}
+
+
+def readable(yes: int = 200) -> dict[str, dict[str, int]]:
+    """A read of one name, in each place; robots go by their role in the bucket of areas."""
+    return {
+        "private": roles("reader", yes),
+        "public": all_but(yes, anonymous=yes),
+        "area": all_but(403, robot=yes),
+        "missing": all_but(404),
+    }
+
+
+def changing(least: str, yes: int, missing: int = 404) -> dict[str, dict[str, int]]:
+    """A change of one name, in each place."""
+    return {
+        "private": roles(least, yes),
+        "public": roles(least, yes, unknown=403),
+        "area": all_but(403, robot=yes if least == "writer" else 403),
+        "missing": all_but(missing),
+    }
+
+
+BY_ADMINS = all_but(403, admin=1)
+"""1: whatever it is, it is no refusal of rights."""
+EXPECTED: dict[str, dict[str, dict[str, int]]] = {
+    # /api/v1, by place
+    "GET objects/{bucket}": readable(),
+    "GET objects/{bucket}/{key*}": readable(),
+    "HEAD objects/{bucket}/{key*}": readable(),
+    "GET inspect/{bucket}/{key*}": readable(),
+    "POST links": {**readable(201), "public": all_but(201)},
+    "GET blobs/{digest}": {**readable(), "area": all_but(404, robot=200)},
+    "HEAD blobs/{digest}": {**readable(), "area": all_but(404, robot=200)},
+    "PUT objects/{bucket}/{key*}": changing("writer", 201),
+    "POST objects/{bucket}/{key*}": changing("writer", 201),
+    "POST uploads": changing("writer", 201),
+    "DELETE objects/{bucket}/{key*}": changing("maintainer", 204),
+    "PUT buckets/{bucket}": {
+        "private": roles("maintainer", 200), "public": roles("maintainer", 200), "area": roles("maintainer", 200),
+        "missing": roles("writer", 201),
+    },
+    "POST buckets/{bucket}": {
+        "private": roles("maintainer", 200), "public": roles("maintainer", 200), "area": roles("maintainer", 200),
+        "missing": roles("writer", 201),
+    },
+    "DELETE buckets/{bucket}": {
+        "private": roles("maintainer", 409), "public": roles("maintainer", 409, unknown=404),
+        "area": roles("maintainer", 409), "missing": all_but(404),
+    },
+    # /api/v1, anywhere
+    "GET buckets": {"": roles("reader", 200)},
+    "GET openapi.json": {"": dict.fromkeys(PRINCIPALS, 200)},
+    "POST login": {"": dict.fromkeys(PRINCIPALS, 401)},
+    "GET me": {"": all_but(200)},
+    "GET tokens": {"": all_but(200)},
+    "POST tokens": {"": all_but(201, job=403)},
+    "DELETE tokens/{jti}": {"": all_but(404, job=403)},
+    "GET keys": {"": all_but(200)},
+    "POST keys": {"": {**all_but(201), "stranger": 404, "admin": 201, "job": 403}},
+    "DELETE keys/{access}": {"": all_but(404, job=403)},
+    "PUT users/{name}": {"": all_but(403, admin=404)},
+    "POST users/{name}": {"": all_but(403, admin=404)},
+    "GET users": {"": all_but(403, admin=200)},
+    "POST users": {"": all_but(403, admin=400)},
+    "DELETE users/{name}": {"": all_but(403, admin=404)},
+    "GET robots": {"": all_but(403, admin=200)},
+    "POST robots": {"": {**roles("owner", 409), "admin": 409}},
+    "DELETE robots/{name}": {"": all_but(403, admin=404)},
+    "GET projects": {"": all_but(403, admin=200)},
+    "POST projects": {"": all_but(403, admin=409)},
+    "PUT projects/{name}": {"": all_but(403, admin=404)},
+    "POST projects/{name}": {"": all_but(403, admin=404)},
+    "DELETE projects/{name}": {"": all_but(403, admin=404)},
+    "GET roles": {"": all_but(403, admin=200)},
+    "PUT roles": {"": {**roles("owner", 404), "admin": 404}},
+    "POST roles": {"": {**roles("owner", 404), "admin": 404}},
+    "DELETE roles/{project}/{principal}": {"": {**roles("owner", 404), "admin": 404}},
+    # an upload's URL is the right: no token counts, but nobody guesses one
+    "GET uploads/{upload}": {"": dict.fromkeys(PRINCIPALS, 404)},
+    "DELETE uploads/{upload}": {"": dict.fromkeys(PRINCIPALS, 404)},
+    "PUT uploads/{upload}/{offset}": {"": dict.fromkeys(PRINCIPALS, 404)},
+    "POST uploads/{upload}/{offset}": {"": dict.fromkeys(PRINCIPALS, 404)},
+    "POST uploads/{upload}/commit": {"": dict.fromkeys(PRINCIPALS, 404)},
+}  # fmt: skip
+
+
+@dataclass
+class World:
+    """A server with one of every principal and every place."""
+
+    server: RunningServer
+    tokens: dict[str, str | None] = field(default_factory=dict)
+    keys: dict[str, tuple[str, str]] = field(default_factory=dict)
+    buckets: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    """`BUCKET/KEY` of what lies in each place."""
+    bytes: dict[str, bytes] = field(default_factory=dict)
+    area: str = ""
+    tag: str = field(default_factory=lambda: secrets.token_hex(3))
+
+
+@pytest.fixture(scope="module")
+def world(server: RunningServer) -> Iterator[World]:
+    api, found = admin(server), World(server)
+    found.tokens["anonymous"] = None
+    for one in PRINCIPALS[1:]:
+        role = {"stranger": "reader", "admin": None, "job": "writer", "disabled": "owner"}.get(one, one)
+        if one == "robot":
+            wish = {"name": f"robot-{found.tag}", "project": "default", "role": "writer"}
+            secret = api.done("POST", "/robots", wish, 201).secret
+            logged_in = api.done("POST", "/login", {"user": f"robot-{found.tag}", "password": secret}, 201)
+            found.tokens[one] = logged_in.token
+        else:
+            found.tokens[one] = server.user(f"{one}-{found.tag}", role=role)
+        if role:
+            made = Api(server, found.tokens[one]).done("POST", "/keys", {}, 201)
+            found.keys[one] = (made.access, made.secret or "")
+    api.done("DELETE", f"/roles/default/stranger-{found.tag}", None, 204)
+    api.done("PUT", f"/users/admin-{found.tag}", {"admin": True})
+    found.tokens["job"] = server.user(f"job-{found.tag}", job=f"j{found.tag}")
+    api.done("PUT", f"/users/disabled-{found.tag}", {"disabled": True})
+    fill(found, api)
+    yield found
+    api.done("DELETE", f"/robots/robot-{found.tag}", None, 204)
+    api.done("PUT", f"/users/admin-{found.tag}", {"admin": False})
+
+
+def fill(world: World, api: Api) -> None:
+    """Buckets with an object each, and somebody's area."""
+    for place in PLACES:
+        world.bytes[place] = DATA + secrets.token_bytes(8)
+        world.buckets[place] = f"{place}-{world.tag}" if place != "area" else "prominence-data"
+    for place in ("private", "public"):
+        world.server.bucket(world.buckets[place], public=place == "public")
+        api.put(f"{world.buckets[place]}/a", world.bytes[place])
+    owner = DataApi(world.server, world.server.user(f"somebody-{world.tag}"))
+    assert owner.put("a", world.bytes["area"]).status == 201
+    world.area = f"uploads/somebody-{world.tag}/"
+    for place in PLACES:
+        world.names[place] = f"{world.buckets[place]}/{world.area if place == 'area' else ''}a"
+
+
+def request_of(world: World, what: str, place: str) -> tuple[str, object]:
+    """Path and body of that call, there; a change is one of a name nobody used before."""
+    method, _, pattern = what.partition(" ")
+    bucket = world.buckets.get(place, "")
+    name = world.names.get(place, "")
+    fresh = f"{name}-{secrets.token_hex(4)}"
+    if place == "missing" and pattern == "buckets/{bucket}" and method != "DELETE":
+        bucket = f"new-{secrets.token_hex(4)}"
+    if method in ("PUT", "POST") and pattern == "objects/{bucket}/{key*}":
+        return f"/objects/{fresh}", b"new bytes"
+    if method == "DELETE" and pattern == "objects/{bucket}/{key*}":
+        return f"/objects/{fresh}", None
+    prefix = world.area if place == "area" else ""
+    bodies: dict[str, object] = {
+        "POST links": {"ref": name}, "POST uploads": {"to": fresh, "size": 3},
+        "POST login": {"user": f"nobody-{secrets.token_hex(4)}", "password": "x"}, "POST tokens": {}, "POST keys": {},
+        "POST users": {"name": "/"}, "POST robots": {"name": f"robot-{world.tag}", "project": "default"},
+        "POST projects": {"name": "default"}, "PUT roles": {"principal": "/", "project": "default", "role": "guest"},
+    }  # fmt: skip
+    bodies["POST roles"] = bodies["PUT roles"]
+    body = bodies.get(what)
+    if body is None and method in ("PUT", "POST"):
+        whole = {"users/{name}": {"password": "x"}, "projects/{name}": {"name": "nowhere-at-all"}}
+        body = whole.get(pattern, b"x" if pattern.endswith("{offset}") else {"size": 1} if "commit" in pattern else {})
+    path = pattern.replace("{key*}", name.partition("/")[2]).format_map(
+        {
+            "bucket": bucket, "digest": hashlib.sha256(world.bytes.get(place, b"")).hexdigest(), "jti": "0" * 32,
+            "access": "EN0", "name": "nowhere-at-all", "project": "default", "principal": "nobody-at-all",
+            "upload": "0" * 32, "offset": "0",
+        }
+    )  # fmt: skip
+    return f"/{path}" + (f"?prefix={prefix}" if pattern == "objects/{bucket}" else ""), body
+
+
+CELLS = [(what, place) for what, places in EXPECTED.items() for place in places]
+
+
+@pytest.mark.parametrize(("what", "place"), CELLS, ids=[f"{what} {place}" for what, place in CELLS])
+def test_each_principal_gets_what_its_role_gives_and_no_more(world: World, what: str, place: str) -> None:
+    got = {}
+    for one in PRINCIPALS:
+        path, body = request_of(world, what, place)
+        if what.startswith("DELETE objects") and place in ("private", "public"):
+            admin(world.server).put(path.removeprefix("/objects/"), b"to be deleted")
+        got[one] = Api(world.server, world.tokens[one]).ask(what.partition(" ")[0], path, body).status
+    assert got == EXPECTED[what][place]
+
+
+def test_a_name_is_overwritten_by_maintainers_alone(world: World) -> None:
+    got = {}
+    for one in PRINCIPALS:
+        got[one] = Api(world.server, world.tokens[one]).ask("PUT", f"/objects/{world.names['private']}", b"x").status
+    assert got == roles("maintainer", 201)
+    admin(world.server).put(world.names["private"], world.bytes["private"])
+
+
+def test_who_may_write_may_not_open_a_bucket_to_all(world: World) -> None:
+    for one in ("writer", "robot", "job"):
+        api = Api(world.server, world.tokens[one])
+        assert api.ask("PUT", f"/buckets/{world.buckets['private']}", {"public": True}).status == 403
+        assert api.ask("PUT", f"/buckets/new-{secrets.token_hex(4)}", {"public": True}).status == 403
+    assert admin(world.server).done("GET", "/buckets")
+
+
+def test_every_kind_of_call_is_asked() -> None:
+    """Each route of each table has its line; a new one wants one."""
+    asked = {
+        route_of(what.partition(" ")[0], "/" + re.sub(r"{.*?}", "x", what.partition(" ")[2]).replace("x/x", "1/1")).kind
+        for what in EXPECTED
+    }
+    assert asked == set(kinds_of(ApiEndpoint))
+    assert set(S3_EXPECTED) == set(kinds_of(S3))
+    assert set(DATA_EXPECTED) == set(kinds_of(Data))
+
+
+# What one may not know of, and what is not.
+
+HIDDEN: list[tuple[str, Callable[[World], str], str, Any]] = [
+    ("private bucket", lambda w: f"{w.buckets['private']}/a", "missing-bucket/a", None),
+    ("area", lambda w: w.names["area"], "prominence-data/uploads/nobody-at-all/a", None),
+    ("area and its keys", lambda w: w.names["area"], "prominence-data/uploads/nobody-at-all/b", None),
+    ("scratch", lambda w: f"prominence-data/scratch/j{w.tag}/a", "prominence-data/scratch/none/a", None),
+    ("project", lambda w: f"default:{w.buckets['private']}/a", "nowhere-at-all:bucket/a", None),
+]
+
+
+def scrubbed(answer: Answer, *names: str) -> tuple[int, set[str], str]:
+    """An answer without the names that were asked for and the request's id."""
+    text = answer.body.decode()
+    for name in sorted({part for name in names for part in (name, *re.split("[/:]", name))}, key=len, reverse=True):
+        if len(name) > 3:
+            text = text.replace(name, "NAME")
+    return answer.status, {name for name, _ in answer.headers}, re.sub(r'"request_id":"\w+"', "", text)
+
+
+@pytest.mark.parametrize("one", ["anonymous", "guest", "stranger", "admin", "disabled"])
+@pytest.mark.parametrize(("there", "nonsense"), [(row[1], row[2]) for row in HIDDEN], ids=[row[0] for row in HIDDEN])
+def test_what_one_may_not_know_of_answers_as_nonsense_does(
+    world: World, one: str, there: Callable[[World], str], nonsense: str
+) -> None:
+    api, name = Api(world.server, world.tokens[one]), there(world)
+    for method, path, body in (
+        ("GET", "/objects/{}", None), ("HEAD", "/objects/{}", None), ("GET", "/inspect/{}", None),
+        ("PUT", "/objects/{}", b"x"), ("DELETE", "/objects/{}", None), ("POST", "/uploads", "to"),
+        ("POST", "/links", "ref"), ("GET", "LIST", None), ("DELETE", "BUCKET", None),
+    ):  # fmt: skip
+        answers = []
+        for asked in (name, nonsense):
+            bucket, _, key = asked.partition("/")
+            at = {"LIST": f"/objects/{bucket}?prefix={key}", "BUCKET": f"/buckets/{bucket}"}.get(path, path.format(asked))
+            sent = {body: asked} if isinstance(body, str) else body
+            answers.append(scrubbed(api.ask(method, at, sent), name, nonsense))
+        assert answers[0] == answers[1], (method, path)
+        assert answers[0][0] in (401, 403, 404)
+
+
+@pytest.mark.parametrize("one", ["anonymous", "guest", "stranger", "admin"])
+def test_a_digest_one_may_not_read_answers_as_one_that_is_not_there(world: World, one: str) -> None:
+    api = Api(world.server, world.tokens[one])
+    for place, method in itertools.product(("private", "area"), ("GET", "HEAD")):
+        there = hashlib.sha256(world.bytes[place]).hexdigest()
+        none = "0" * 64
+        assert scrubbed(api.ask(method, f"/blobs/sha256:{there}"), there, none) == scrubbed(
+            api.ask(method, f"/blobs/sha256:{none}"), there, none
+        )
+
+
+def test_a_project_one_is_not_in_answers_as_one_that_is_not_there(world: World) -> None:
+    api = Api(world.server, world.tokens["stranger"])
+    for method, path, body in (
+        ("GET", "/buckets?project={}", None), ("PUT", "/buckets/{}:box-x", {}), ("POST", "/keys", "project"),
+    ):  # fmt: skip
+        answers = {
+            str(scrubbed(api.ask(method, path.format(name), {body: name} if isinstance(body, str) else body), name))
+            for name in ("default", "nowhere-at-all")
+        }
+        assert len(answers) == 1
+
+
+# S3, by keys that were made when there was a right to make them
+
+S3_EXPECTED: dict[type, dict[str, dict[str, int]]] = {
+    s3_requests.GetObject: {
+        "private": {**roles("reader", 200), "anonymous": 403, "disabled": 403},
+        "public": {one: 200 for one in PRINCIPALS} | {"disabled": 403},
+        "area": dict.fromkeys(PRINCIPALS, 403) | {"robot": 200},
+    },
+    s3_requests.PutObject: {
+        "private": {**roles("writer", 200), "anonymous": 403, "disabled": 403},
+        "public": {**roles("writer", 200, unknown=403), "anonymous": 403, "disabled": 403},
+        "area": dict.fromkeys(PRINCIPALS, 403) | {"robot": 200},
+    },
+    s3_requests.PostForm: {place: dict.fromkeys(PRINCIPALS, 403) for place in ("private", "public", "area")},
+    s3_requests.Unimplemented: {
+        place: dict.fromkeys(PRINCIPALS, 501) | {"anonymous": 403, "disabled": 403}
+        for place in ("private", "public", "area")
+    },
+}
+"""A form carries its own proof: without one it is refused whoever sends it."""
+
+
+def signed(world: World, one: str, method: str, url: str, body: bytes | None) -> Answer:
+    """That request, signed by botocore with the principal's key; unsigned for anonymous."""
+    if method == "POST":
+        return ask(url, method, form_body({"key": "a"}, b"x"), FORM_TYPE)
+    headers = {}
+    if one in world.keys:
+        request = AWSRequest(method, url, data=body or b"")
+        S3SigV4Auth(Credentials(*world.keys[one]), "s3", "us-east-1").add_auth(request)
+        headers = dict(request.prepare().headers)
+        headers.pop("Content-Length", None)
+    return ask(url, method, body, headers)
+
+
+@pytest.mark.parametrize("place", ["private", "public", "area"])
+@pytest.mark.parametrize("kind", list(S3_EXPECTED), ids=lambda kind: kind.__name__)
+def test_each_principal_gets_the_same_through_s3(world: World, kind: type, place: str) -> None:
+    got, expected = {}, {}
+    for one in PRINCIPALS:
+        if one not in world.keys and one != "anonymous":
+            continue  # a token with a job, or an admin without a role, has no key in this project
+        method = {"GetObject": "GET", "PutObject": "PUT", "PostForm": "POST", "Unimplemented": "DELETE"}[kind.__name__]
+        name = world.names[place] + (f"-{secrets.token_hex(4)}" if method == "PUT" else "")
+        url = f"{world.server.url}/{world.buckets[place] if method == 'POST' else name}"
+        got[one] = signed(world, one, method, url, b"x" if method == "PUT" else None).status
+        expected[one] = S3_EXPECTED[kind][place][one]
+    assert got == expected
+
+
+# PROMINENCE
+
+DATA_EXPECTED: dict[type, tuple[str, str, Callable[[World], object], dict[str, int]]] = {
+    data_requests.AskUpload: ("POST", "/data/upload", lambda _: {"filename": "a"}, all_but(201)),
+    data_requests.AskOutput: ("POST", "/data/output", lambda _: {"name": "a"}, all_but(400, job=201)),
+    data_requests.AskDownload: ("POST", "/data/download", lambda _: {"name": "none"}, all_but(400)),
+    data_requests.ListOwn: ("GET", "/data", lambda _: None, all_but(200)),
+    data_requests.ListGroup: ("GET", "/data/somebodys", lambda _: None, all_but(403)),
+    data_requests.Delete: ("DELETE", "/data/none", lambda _: None, all_but(204, robot=403)),
+}
+"""A robot is its role even in an area of its own name: a writer deletes nothing."""
+
+
+@pytest.mark.parametrize("kind", list(DATA_EXPECTED), ids=lambda kind: kind.__name__)
+def test_each_principal_has_its_own_area_in_prominence(world: World, kind: type) -> None:
+    method, path, body, expected = DATA_EXPECTED[kind]
+    got = {
+        one: DataApi(world.server, world.tokens[one]).ask(method, path, body(world)).status for one in PRINCIPALS
+    }  # fmt: skip
+    assert got == expected
+
+
+@pytest.mark.parametrize("one", PRINCIPALS)
+def test_nobody_reaches_the_area_of_somebody_else_in_prominence(world: World, one: str) -> None:
+    who = DataApi(world.server, world.tokens[one])
+    wanted = 401 if one in ("anonymous", "disabled") else 403
+    for method, path, body in (
+        ("POST", "/data/upload", {"filename": "somebodys/a"}), ("POST", "/data/download", {"name": "somebodys/a"}),
+        ("GET", "/data/somebodys/a", None), ("DELETE", "/data/somebodys/a", None),
+        ("DELETE", f"/data/..%2Fsomebody-{world.tag}/a", None),
+    ):  # fmt: skip
+        assert who.ask(method, path, body).status == wanted
