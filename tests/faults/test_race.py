@@ -5,12 +5,14 @@ import hashlib
 import os
 import random
 import secrets
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -19,7 +21,7 @@ from entrepot.catalog import blobs, projects
 from entrepot.catalog.database import Transaction
 from entrepot.errors import BodyCut, Conflict, DigestMismatch, EntrepotError, NotFound, QuotaExceeded
 from entrepot.model import Algorithm, Body, Claims, Condition, Digest, Facts, ObjectName, Piece
-from entrepot.services.uploads import Session, Wish
+from entrepot.services.uploads import Session, Uploads, Wish
 from tests.faults.inside import BUCKET, Inside, body_of, opened_inside
 
 SIZE = 9_000
@@ -204,7 +206,13 @@ async def test_the_first_versions_of_a_name_put_at_once_are_counted_once(inside:
     await check_whole(inside)
 
 
-async def test_names_put_and_deleted_by_many_at_once_are_counted_right(inside: Inside) -> None:
+async def test_names_put_and_deleted_by_many_at_once_are_counted_right(
+    inside: Inside, database: str, request: pytest.FixtureRequest
+) -> None:
+    if database:
+        reason = "catalog.objects.point: a name deleted between its two statements is made by two at once, unseen"
+        request.applymarker(pytest.mark.xfail(reason=reason, raises=AssertionError))
+
     async def churn(number: int) -> None:
         chance = random.Random(number)
         for _ in range(20):
@@ -279,25 +287,48 @@ async def open_upload(inside: Inside, key: str, size: int) -> str:
     return begun.id
 
 
-@pytest.mark.xfail(
-    reason="services.uploads: discard() takes the staging away from a commit that runs, which then ends in OSError",
-    raises=AssertionError,
-    strict=False,
-)
-async def test_a_commit_sent_twice_beside_an_abort_ends_in_one_of_the_two(inside: Inside) -> None:
+async def test_a_commit_sent_twice_at_once_ends_in_one_object(inside: Inside) -> None:
     data = os.urandom(SIZE)
     for turn in range(20):
         upload = await open_upload(inside, f"twice-{turn}", SIZE)
         await inside.uploads.write(upload, 0, body_of(data), None, SIZE)
-        commits = [inside.uploads.commit(upload, SIZE, None) for _ in range(2)]
-        aborts = [inside.uploads.discard(upload)] if turn % 2 else []
-        ends = await asyncio.gather(*commits, *aborts, return_exceptions=True)
-        assert all(isinstance(end, (Session, EntrepotError, type(None))) for end in ends), ends
-        stored = any(isinstance(end, Session) and end.object for end in ends)
-        assert stored or aborts
-        if stored:
-            assert await inside.read(f"twice-{turn}") == data
+        ends = await asyncio.gather(*(inside.uploads.commit(upload, SIZE, None) for _ in range(2)))
+        assert any(end.object for end in ends)
+        assert await inside.read(f"twice-{turn}") == data
+    assert await inside.rows("SELECT count(*) FROM object_version") == [(0,)]
     assert list(inside.blobs.driver.staged()) == []
+
+
+@pytest.mark.xfail(
+    raises=OSError, reason="services.uploads._complete takes its turn and does not look whether the area was closed"
+)
+async def test_an_upload_that_is_aborted_while_it_is_committed_is_refused_or_stored(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, look = os.urandom(SIZE), Uploads._still_may
+    upload = await open_upload(inside, "aborted", SIZE)
+    await inside.uploads.write(upload, 0, body_of(data), None, SIZE)
+    looking, go_on = threading.Event(), threading.Event()
+
+    def slow_look(self: Uploads, *args: Any) -> Any:
+        looking.set()
+        go_on.wait(10)
+        return look(self, *args)
+
+    monkeypatch.setattr(Uploads, "_still_may", slow_look)
+    committing = asyncio.create_task(inside.uploads.commit(upload, SIZE, None))
+    await asyncio.to_thread(looking.wait, 10)
+    with suppress(EntrepotError):
+        await inside.uploads.discard(upload)
+    go_on.set()
+    try:
+        stored = (await committing).object
+    except EntrepotError:
+        stored = None
+    if stored:
+        assert await inside.read("aborted") == data
+    assert list(inside.blobs.driver.staged()) == []
+    await check_whole(inside)
 
 
 @pytest.mark.parametrize("rounds", [40, pytest.param(1000, marks=pytest.mark.slow)])
