@@ -74,7 +74,7 @@ def _in_process(bench: Bench, path: Path, name: str, after: str, delimiter: str,
     connection.set_trace_callback(asked.append)
     page = listing.page(transaction, bucket, "", after, ITEMS, delimiter)
     connection.set_trace_callback(None)
-    assert len(page.items) == min(ITEMS, len(page.items)) > 0
+    assert page.items
     variants = {
         "page": _timed(lambda: listing.page(transaction, bucket, "", after, ITEMS, delimiter)),
         "sqlite3": _timed(lambda: connection.execute(asked[0]).fetchall()),

@@ -10,6 +10,7 @@ import collections
 import os
 import socket
 import struct
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, ClassVar, Final
@@ -184,6 +185,11 @@ class Entrance(HttpToolsProtocol):
     max_strangers: ClassVar[int] = 256
     strangers: ClassVar[collections.Counter[str]] = collections.Counter()
 
+    @staticmethod
+    def is_proxy(address: str) -> bool:
+        """Whether many clients come from that address."""
+        return False
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.phase = "idle"
@@ -199,9 +205,11 @@ class Entrance(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it, and begin to wait for a head."""
         super().connection_made(transport)
-        self._stranger = self.client[0] if self.client else ""
-        self.strangers[self._stranger] += 1
-        if len(self.connections) > self.max_connections or self.strangers[self._stranger] > self.max_strangers:
+        address = self.client[0] if self.client else ""
+        if not self.is_proxy(address):
+            self._stranger = address
+            self.strangers[address] += 1
+        if len(self.connections) > self.max_connections or self.strangers[address] > self.max_strangers:
             transport.abort()
             return
         self._wait(HEAD_SECONDS)
@@ -412,9 +420,12 @@ class Entrance(HttpToolsProtocol):
             self._reader_timer = None
 
 
-def entrance(max_connections: int, max_strangers: int) -> type[Entrance]:
-    """The protocol class with these limits."""
-    return type(
-        "Entrance", (Entrance,), {"max_connections": max_connections, "max_strangers": max_strangers,
-                                  "strangers": collections.Counter()}
-    )  # fmt: skip
+def entrance(max_connections: int, max_strangers: int, is_proxy: Callable[[str], bool]) -> type[Entrance]:
+    """The protocol class with these limits; addresses that are proxies have none of their own."""
+    own = {
+        "max_connections": max_connections,
+        "max_strangers": max_strangers,
+        "strangers": collections.Counter(),
+        "is_proxy": staticmethod(is_proxy),
+    }
+    return type("Entrance", (Entrance,), own)

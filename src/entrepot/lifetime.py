@@ -23,6 +23,7 @@ from entrepot.jobs.expire import recover_staging
 from entrepot.listening import Listener
 from entrepot.model import MAX_QUOTA, Kind, Role
 from entrepot.process import tune
+from entrepot.protocols.proxies import is_trusted
 from entrepot.server import Server
 from entrepot.services.federation import Fetch
 from entrepot.services.identity import DEFAULT_PROJECT, Minted
@@ -39,7 +40,7 @@ async def fetch_json(url: str, token: str | None) -> dict[str, Any]:
     """A JSON object from a provider the operator named: one try, 5 s in all, 1 MiB at most. Raises: Unavailable."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        async with asyncio.timeout(5), httpx2.AsyncClient(follow_redirects=False) as client:
+        async with asyncio.timeout(5), httpx2.AsyncClient(follow_redirects=False, trust_env=False) as client:
             answer = await client.get(url, headers=headers)
         if answer.status_code != 200 or len(answer.content) > 1 << 20:
             raise Unavailable("the provider refused")
@@ -90,10 +91,14 @@ def first_rows(tx: Transaction) -> None:
 
 
 async def first_admin(server: Server) -> Minted | None:
-    """A token for the first admin, if this is the first start."""
+    """A token for the first admin, if this is the first start; or for the one there is, if the operator asks for it."""
 
     def add(tx: Transaction) -> accounts.Account | None:
-        if accounts.find(tx, ADMIN) or any(account.admin for account in accounts.all_of(tx, Kind.USER)):
+        admins = [account for account in accounts.all_of(tx, Kind.USER) if account.admin and not account.disabled]
+        if admins:
+            return admins[0] if server.settings.new_admin_token else None
+        known = accounts.find(tx, ADMIN)
+        if known is not None:
             return None
         made = accounts.add(tx, Kind.USER, ADMIN, time.time(), admin=True)
         accounts.set_role(tx, made.id, projects.known(tx, DEFAULT_PROJECT).id, Role.OWNER)
@@ -111,7 +116,12 @@ async def serve(settings: Settings, master: bytes, tell: Told) -> None:
     """Serve until SIGTERM or SIGINT; then finish what is under way. A second signal ends at once."""
     async with opened(settings, master) as server:
         minted = await first_admin(server)
-        listener = Listener(server, settings, entrance(settings.max_connections, settings.max_connections_per_address))
+        protocol = entrance(
+            settings.max_connections,
+            settings.max_connections_per_address,
+            lambda address: is_trusted(address, server.proxies),
+        )
+        listener = Listener(server, settings, protocol)
         await listener.start()
         jobs = asyncio.create_task(server.runner.run())
         stop = asyncio.Event()

@@ -257,6 +257,8 @@ class Area:
 
     kind: AreaKind
     name: str
+    owner: str = ""
+    """Of a job's area: the user whose token wrote there first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ class Settings:
     trusted_proxy: tuple[str, ...] = ()
     """Networks whose X-Forwarded-For and X-Forwarded-Proto count."""
     force_network_disk: bool = False
+    new_admin_token: bool = False
+    """Make a token for an admin there is, as at the first start: the way back in when the last one is lost."""
     inline_bytes: int = 16 << 10
     reserve_bytes: int = 1 << 30
     verify_reads_days: float = 7.0

@@ -253,10 +253,10 @@ async def test_who_holds_a_digest_is_found_by_bucket_and_by_prefix(catalog: Cata
     bucket = await catalog.read(home_of)
     assert await catalog.read(lambda tx: objects.buckets_with(tx, digest_of(1))) == [bucket.id]
     stop = listing.successor("uploads/bob/")
-    held = await catalog.read(lambda tx: objects.holds_below(tx, bucket.id, digest_of(1), "uploads/bob/", stop))
-    assert held
+    held = await catalog.read(lambda tx: objects.names_below(tx, bucket.id, digest_of(1), "uploads/bob/", stop, 9))
+    assert held == ["uploads/bob/x"]
     other = await catalog.read(
-        lambda tx: objects.holds_below(tx, bucket.id, digest_of(1), "uploads/bo/", "uploads/bo0")
+        lambda tx: objects.names_below(tx, bucket.id, digest_of(1), "uploads/bo/", "uploads/bo0", 9)
     )
     assert not other
 

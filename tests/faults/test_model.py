@@ -13,7 +13,14 @@ from unittest import mock
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from entrepot import failpoints
 from entrepot.errors import EntrepotError, NotFound
@@ -302,15 +309,14 @@ class Store(RuleBasedStateMachine):
         assert os.listdir(self.folder / "staging") == ([self.upload] if self.upload else [])
 
 
-QUICK = settings(
-    max_examples=15, stateful_step_count=20, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+@pytest.mark.parametrize(
+    ("examples", "steps"), [(15, 20), pytest.param(1000, 50, marks=[pytest.mark.slow])], ids=["short", "long"]
 )
-TestTheStoreDoesWhatADictDoes = Store.TestCase
-TestTheStoreDoesWhatADictDoes.settings = QUICK
-
-
-@pytest.mark.slow
-class TestTheStoreDoesWhatADictDoesForLong(Store.TestCase):  # type: ignore[name-defined,misc]
-    """The same, a thousand times."""
-
-    settings = settings(QUICK, max_examples=1000, stateful_step_count=50)
+def test_the_store_does_what_a_dict_does(examples: int, steps: int) -> None:
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Store,
+        settings=settings(
+            max_examples=examples, stateful_step_count=steps, deadline=None, database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )  # fmt: skip

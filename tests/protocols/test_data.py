@@ -736,11 +736,6 @@ def test_job_tokens_that_are_wrong_are_401_and_nobody_is_asked(federated: Runnin
         assert provider.asked == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="identity.of_token: a job token is matched to any account by its name alone",
-)
 def test_a_job_token_makes_nobody_an_admin_or_a_robot(federated: RunningServer) -> None:
     robot = fresh("robot")
     federated.call("POST", "/robots", {"name": robot, "project": "default", "role": "maintainer"})
@@ -817,9 +812,6 @@ def test_a_name_the_provider_gives_to_two_subjects_belongs_to_the_first(
         refused(DataApi(federated, oidc_token()).ask("GET", "/data"), 403)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="identity._provisioned: account_name refuses names that issuers give"
-)
 def test_a_provider_may_name_its_users_as_it_likes(federated: RunningServer, oidc_port: int) -> None:
     with provider_on(oidc_port) as provider:
         for name in ("jürgen", "auth0|5f7c", "urn:user:7", "https://idp.example/u/7"):
@@ -829,9 +821,6 @@ def test_a_provider_may_name_its_users_as_it_likes(federated: RunningServer, oid
             assert (user.names(), user.get("x")) == (["x"], name.encode())
 
 
-@pytest.mark.xfail(
-    strict=True, raises=Unavailable, reason="lifetime.fetch_json: httpx2 heeds proxy variables unless trust_env=False"
-)
 async def test_a_provider_is_asked_without_any_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("no_proxy", "")

@@ -332,9 +332,6 @@ def robot_of(server: RunningServer, role: str) -> tuple[str, DataApi]:
     return name, DataApi(server, server.call("POST", "/tokens", {"user": name, "groups": [], "expires": "1h"})["token"])
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="permissions.may: a grant is not held against its maker's roles"
-)
 def test_a_url_gives_no_more_than_its_makers_role(server: RunningServer) -> None:
     _, writer = robot_of(server, "writer")
     url = writer.put_url("x")
@@ -342,9 +339,6 @@ def test_a_url_gives_no_more_than_its_makers_role(server: RunningServer) -> None
     refused(ask(url, "PUT", b"second"), 403)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="permissions.may: a grant is not held against its maker's roles"
-)
 def test_a_url_ends_with_the_role_it_was_made_by(server: RunningServer) -> None:
     name, robot = robot_of(server, "maintainer")
     robot.put("x", b"1")
@@ -871,9 +865,6 @@ def test_over_quota_is_403_and_leaves_nothing(v4_server: RunningServer) -> None:
     assert staged(v4_server) == before
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="Room.cover grows by 64 MiB even where the rest of the body needs less"
-)
 def test_a_body_of_unknown_length_may_fill_the_quota(v4_server: RunningServer) -> None:
     bob = someone(v4_server)
     data = secrets.token_bytes(5_000_000)

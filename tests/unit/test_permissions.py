@@ -99,7 +99,7 @@ def test_a_job_owns_its_scratch_and_nobody_what_is_nobodys() -> None:
     assert not owns(person(), Area(AreaKind.GROUP, "ann"))
 
 
-def test_a_grant_is_these_actions_on_one_key_and_nothing_of_its_makers() -> None:
+def test_a_grant_is_these_actions_on_one_key_and_nothing_more_of_its_makers() -> None:
     grant = Grant(frozenset({Action.GET}), "box", "a")
     principal = person(Role.OWNER, admin=True, grant=grant)
     assert may(principal, Action.GET, PRIVATE)
@@ -136,3 +136,17 @@ def test_a_token_of_a_job_is_known_and_not_a_person() -> None:
 def test_a_job_manages_no_project(action: Action) -> None:
     assert may(person(Role.OWNER), action, PRIVATE)
     assert not may(person(Role.OWNER, job="1"), action, PRIVATE)
+
+
+def test_a_grant_gives_no_more_than_its_makers_role_gives_now() -> None:
+    grant = Grant(frozenset({Action.CREATE, Action.OVERWRITE}), "box", "a")
+    assert may(person(Role.WRITER, grant=grant), Action.CREATE, PRIVATE)
+    assert not may(person(Role.WRITER, grant=grant), Action.OVERWRITE, PRIVATE)
+    assert not may(person(grant=grant), Action.CREATE, PRIVATE)
+
+
+def test_in_an_area_the_right_was_asked_when_the_link_was_made() -> None:
+    grant = Grant(frozenset({Action.GET}), "box", "a")
+    left_the_group = person(grant=grant)
+    area = Area(AreaKind.GROUP, "vo")
+    assert may(left_the_group, Action.GET, Resource(HOME, area=area, bucket="box", key="a"))

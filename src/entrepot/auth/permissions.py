@@ -3,7 +3,7 @@
 from typing import Final
 
 from entrepot.errors import Denied, NotFound, Unauthenticated
-from entrepot.model import Action, Area, AreaKind, Kind, Principal, Resource, Role
+from entrepot.model import Action, Area, AreaKind, Grant, Kind, Principal, Resource, Role
 
 NEEDS: Final = {
     Action.LIST: Role.READER,
@@ -39,9 +39,10 @@ def authorize(principal: Principal, action: Action, resource: Resource) -> None:
 
 def may(principal: Principal, action: Action, resource: Resource) -> bool:
     """Whether the principal may do that there."""
-    if principal.grant:
-        grant = principal.grant
-        return action in grant.actions and (resource.bucket, resource.key) == (grant.bucket, grant.key)
+    if principal.grant and not _grants(principal.grant, action, resource):
+        return False
+    if principal.grant and resource.area and principal.kind is Kind.USER and not principal.admin:
+        return True  # its groups and job were asked when the link was made
     if action in _PUBLIC and resource.public:
         return True
     if principal.job and action in _NOT_BY_JOBS:
@@ -49,10 +50,14 @@ def may(principal: Principal, action: Action, resource: Resource) -> bool:
     if resource.area and principal.kind is Kind.USER:
         if owns(principal, resource.area):
             return True
-        if not administers(principal):
+        if principal.job or not principal.admin:
             return False
     needed = NEEDS.get(action)
     return needed is not None and principal.roles.get(resource.project_id, 0) >= needed
+
+
+def _grants(grant: Grant, action: Action, resource: Resource) -> bool:
+    return action in grant.actions and (resource.bucket, resource.key) == (grant.bucket, grant.key)
 
 
 def owns(principal: Principal, area: Area) -> bool:
@@ -63,7 +68,7 @@ def owns(principal: Principal, area: Area) -> bool:
         case AreaKind.GROUP:
             return any(area.name == group or area.name.startswith(group + "/") for group in principal.groups)
         case AreaKind.JOB:
-            return principal.job == area.name
+            return area.owner == principal.name or (not area.owner and principal.job == area.name)
 
 
 def administers(principal: Principal) -> bool:

@@ -29,7 +29,8 @@ from entrepot.strict_json import read_object
 
 MAX_TOKEN_CHARACTERS: Final = 16 * 1024
 CACHED_TOKENS: Final = 4096
-KNOWN_ALGORITHMS: Final = frozenset({"HS256", "RS256", "ES256", "EdDSA"})
+KNOWN_ALGORITHMS: Final = frozenset("HS256 RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA".split())
+"""What an issuer that we ask about each token may sign with; whoever verifies a signature takes fewer."""
 
 _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 _KEYS_OF_ITS_OWN: Final = frozenset({"jwk", "jku", "x5u", "x5c"})

@@ -89,7 +89,7 @@ _BELOW: Final = Query(
         object_.c.name >= bindparam("start"),
         object_.c.name < bindparam("stop"),
     )
-    .limit(1)
+    .limit(bindparam("limit"))
 )
 _BY_VERSION: Final = Query(select(*COLUMNS).where(*_HERE, object_.c.version == bindparam("version")))
 _HOME: Final = Query(select(bucket.c.project_id).where(bucket.c.id == bindparam("id")))
@@ -229,9 +229,10 @@ def buckets_with(tx: Transaction, digest: Digest) -> list[int]:
     return found
 
 
-def holds_below(tx: Transaction, bucket_id: int, digest: Digest, start: str, stop: str) -> bool:
-    """Whether a live name of that bucket, from `start` up to `stop`, points to those bytes."""
-    return tx.row(_BELOW, bucket=bucket_id, digest=digest.hex, start=start, stop=stop) is not None
+def names_below(tx: Transaction, bucket_id: int, digest: Digest, start: str, stop: str, limit: int) -> list[str]:
+    """Up to `limit` live names of that bucket, from `start` up to `stop`, that point to those bytes."""
+    rows = tx.rows(_BELOW, bucket=bucket_id, digest=digest.hex, start=start, stop=stop, limit=limit)
+    return [row[0] for row in rows]
 
 
 def find_version(tx: Transaction, found: Bucket, key: str, version: int) -> StoredObject | None:

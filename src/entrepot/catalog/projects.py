@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog.database import Query, Row, Transaction
 from entrepot.catalog.ids import row_id
-from entrepot.catalog.schema import area, bucket, object_, object_version, project, upload
+from entrepot.catalog.schema import area, bucket, job_owner, object_, object_version, principal, project, upload
 from entrepot.errors import Conflict, EntrepotError, NotFound, QuotaExceeded
 from entrepot.model import Area, AreaKind, Bucket, Instant, Project
 
@@ -88,6 +88,19 @@ _SEGMENT: Final = Query(
     select(area.c.segment).where(area.c.kind == bindparam("kind"), area.c.name == bindparam("name"))
 )
 _AREA: Final = Query(select(area.c.kind, area.c.name).where(area.c.segment == bindparam("segment")))
+_JOB_OWNER: Final = Query(
+    select(principal.c.name)
+    .select_from(job_owner.join(principal, principal.c.id == job_owner.c.principal_id))
+    .where(job_owner.c.job == bindparam("job"))
+)
+_CLAIM_JOB: Final = Query(
+    insert(job_owner)
+    .values(job=bindparam("job"), principal_id=bindparam("principal_id"))
+    .on_conflict_do_nothing(index_elements=["job"])
+)
+_RETIRE_AREA: Final = Query(
+    update(area).values(name=bindparam("to")).where(area.c.kind == bindparam("of"), area.c.name == bindparam("wanted"))
+)
 _ADD_AREA: Final = Query(insert(area).values({c.name: bindparam(c.name) for c in area.c}))
 
 
@@ -245,3 +258,20 @@ def area_of(tx: Transaction, segment: str) -> Area | None:
     """Whose key segment that is."""
     row = tx.row(_AREA, segment=segment)
     return Area(AreaKind(row[0]), row[1]) if row else None
+
+
+def owner_of_job(tx: Transaction, job: str) -> str:
+    """Name of the principal a job's outputs belong to; empty if there are none yet."""
+    row = tx.row(_JOB_OWNER, job=job)
+    return row[0] if row else ""
+
+
+def claim_job(tx: Transaction, job: str, principal_id: int) -> str:
+    """Name of the owner of that job's outputs: this principal, if nobody wrote there before."""
+    tx.run(_CLAIM_JOB, job=job, principal_id=principal_id)
+    return owner_of_job(tx, job)
+
+
+def retire_area(tx: Transaction, owner: Area, account_id: int) -> None:
+    """The user is gone: another of that name gets an area of its own."""
+    tx.run(_RETIRE_AREA, of=owner.kind.value, wanted=owner.name, to=f"{owner.name} (removed {account_id})")

@@ -111,6 +111,14 @@ area = Table(
     Column("segment", Name, nullable=False, unique=True),
 )
 
+# Whose job a scratch area belongs to: the first who asked to write there.
+job_owner = Table(
+    "job_owner",
+    metadata,
+    Column("job", Name, primary_key=True),
+    Column("principal_id", Id, ForeignKey("principal.id", ondelete="CASCADE"), nullable=False),
+)
+
 _pointer = (
     ("version", BigInteger),
     ("digest", Text),

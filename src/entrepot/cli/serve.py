@@ -18,6 +18,7 @@ import click
 @click.option("--insecure-http", is_flag=True, default=None, help="No TLS on an address others can reach.")
 @click.option("--trusted-proxy", multiple=True, help="Network whose X-Forwarded headers count.")
 @click.option("--force-network-disk", is_flag=True, default=None, help="Use a data folder on a network file system.")
+@click.option("--new-admin-token", is_flag=True, default=None, help="Make another token for the admin, as at first.")
 @click.option("--config", type=click.Path(), help="TOML file with any setting.")
 def serve(config: str | None, **flags: Any) -> None:
     """Run a server.

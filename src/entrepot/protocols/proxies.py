@@ -16,10 +16,10 @@ def networks(texts: Sequence[str]) -> list[Network]:
 
 def origin(address: str, scheme: str, headers: Sequence[Header], trusted: Sequence[Network]) -> tuple[str, str]:
     """Address and scheme of the client: read from right to left, up to the first hop that is not trusted."""
-    if not trusted or not _is_trusted(address, trusted):
+    if not trusted or not is_trusted(address, trusted):
         return address, scheme
     hops = [hop.strip() for hop in _joined(headers, b"x-forwarded-for").split(",") if hop.strip()]
-    while hops and _is_trusted(address, trusted):
+    while hops and is_trusted(address, trusted):
         address = hops.pop()
     proto = _joined(headers, b"x-forwarded-proto").rpartition(",")[2].strip().lower()
     return address, proto if proto in ("http", "https") else scheme
@@ -29,7 +29,8 @@ def _joined(headers: Sequence[Header], name: bytes) -> str:
     return ",".join(value.decode("latin-1") for key, value in headers if key == name)
 
 
-def _is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+    """Whether that address lies in one of the networks."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

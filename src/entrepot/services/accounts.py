@@ -9,7 +9,7 @@ from entrepot.catalog import accounts, audit, projects
 from entrepot.catalog.accounts import AccessKey, Account, Token
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, Denied, NotFound
-from entrepot.model import Action, Clock, Kind, Principal, Resource, Role, account_name
+from entrepot.model import Action, Area, AreaKind, Clock, Kind, Principal, Resource, Role, account_name
 from entrepot.services.identity import Identity, Minted, new_key_id
 
 
@@ -71,6 +71,7 @@ class Accounts:
 
         def remove(tx: Transaction) -> None:
             account = self._of_kind(tx, name, kind)
+            projects.retire_area(tx, Area(AreaKind.USER, name), account.id)
             accounts.remove(tx, account)
             audit.record(tx, principal, f"remove {kind.value}", self.now(), name=name)
 

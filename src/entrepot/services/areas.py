@@ -86,10 +86,19 @@ class Areas:
         check_place(principal, name)
         return ObjectName(AREAS_BUCKET, await self._key(principal, name), DEFAULT_PROJECT)
 
-    def output(self, principal: Principal, name: str) -> ObjectName:
-        """Where an output of the caller's job lies. Raises: Unauthenticated; BadName."""
+    async def output(self, principal: Principal, name: str) -> ObjectName:
+        """Where an output of the caller's job lies; the job is the caller's from its first output on.
+
+        Raises: Unauthenticated; BadName; Denied if another user's outputs lie there.
+        """
         require_known(principal)
-        return ObjectName(AREAS_BUCKET, check_output(principal, name), DEFAULT_PROJECT)
+        key, job = check_output(principal, name), principal.job or ""
+        owner = await self.catalog.probe(lambda tx: projects.owner_of_job(tx, job))
+        if not owner:
+            owner = await self.catalog.write(lambda tx: projects.claim_job(tx, job, principal.id))
+        if owner != principal.name:
+            raise Denied("the job of that name is another user's")
+        return ObjectName(AREAS_BUCKET, key, DEFAULT_PROJECT)
 
     async def _key(self, principal: Principal, path: str) -> str:
         first, slash, rest = path.partition("/")

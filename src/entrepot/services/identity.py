@@ -15,7 +15,7 @@ from entrepot.catalog import accounts, audit, projects
 from entrepot.catalog.accounts import AccessKey, Account
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, Denied, NotFound, Unauthenticated
-from entrepot.model import SYSTEM, Action, Clock, Grant, Instant, Kind, Origin, Principal, account_name
+from entrepot.model import SYSTEM, Action, Clock, Grant, Instant, Kind, Origin, Principal
 from entrepot.services.rates import Rate
 
 ISSUER: Final = "entrepot"
@@ -73,6 +73,8 @@ class Identity:
         if self._job_token_secret and peeked.algorithm == "HS256":
             claims = tokens.verify_job_token(self._job_token_secret, text, self.now())
             account = await self._provisioned(claims.username, None, None)
+            if account.kind is not Kind.USER or account.admin:
+                raise Unauthenticated(_REFUSED, why="it names a robot or an admin, not a plain user")
             return self._principal(account, claims.groups, claims.job, claims.expires_at)
         if self._oidc:
             found = await self._oidc(text, peeked)
@@ -111,7 +113,7 @@ class Identity:
                 return found
             if accounts.find(tx, name):
                 raise Denied(f"the name {name} belongs to another account", advice="ask the operator")
-            made = accounts.add(tx, Kind.USER, account_name(name), self.now(), issuer=issuer, subject=subject)
+            made = accounts.add(tx, Kind.USER, foreign_name(name), self.now(), issuer=issuer, subject=subject)
             audit.record(tx, principal_of(made), "first log-in", self.now())
             return made
 
@@ -207,6 +209,13 @@ def principal_of(
     return Principal(
         account.id, account.kind, account.name, account.admin, account.roles, home, groups, job, grant, expires_at
     )
+
+
+def foreign_name(text: str) -> str:
+    """A user's name as another service gives it: up to 256 bytes, no control characters. Raises: Unauthenticated."""
+    if not 1 <= len(text.encode()) <= 256 or not text.isprintable():
+        raise Unauthenticated(_REFUSED, why="its user has no usable name")
+    return text
 
 
 def new_key_id() -> str:

@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from entrepot.auth.permissions import authorize, may, require_known
 from entrepot.catalog import audit, blobs, listing, objects, uploads
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.ids import text_id
-from entrepot.errors import DigestMismatch, EntrepotError, NotFound
+from entrepot.errors import DigestMismatch, EntrepotError, NotFound, QuotaExceeded
 from entrepot.failpoints import failpoint
 from entrepot.model import (
     ALWAYS,
@@ -58,23 +59,38 @@ class Room:
         """As `Reservation.cover`: the first time exactly what is known, then in steps."""
         if self.id and size <= self.reserved:
             return self.id
-        more = size if not self.id else max(STEP, size - self.reserved)
-        own_id, begun = self.id or text_id(), bool(self.id)
+        if self.id:
+            await self._grow(size - self.reserved)
+        else:
+            await self._begin(size)
+        failpoint("upload.reserved")
+        return self.id
 
-        def reserve(tx: Transaction) -> None:
-            if begun:
-                uploads.grow(tx, self.project_id, own_id, more)
-                return
+    async def _begin(self, size: int) -> None:
+        new_id = text_id()
+
+        def begin(tx: Transaction) -> None:
             now = self.now()
             uploads.begin(
-                tx, own_id, self.project_id, self.principal_id, now, now + ONE_REQUEST_SECONDS, size=None, reserve=more,
-                facts={},
+                tx, new_id, self.project_id, self.principal_id, now, now + ONE_REQUEST_SECONDS, size=None,
+                reserve=size, facts={},
             )  # fmt: skip
 
-        await self.catalog.write(reserve)
-        self.id, self.reserved = own_id, self.reserved + more
-        failpoint("upload.reserved")
-        return own_id
+        await self.catalog.write(begin)
+        self.id, self.reserved = new_id, size
+
+    async def _grow(self, need: int) -> None:
+        for more in (max(STEP, need), need):  # near the quota, no more than is there to be kept
+            try:
+                await self.catalog.write(
+                    partial(uploads.grow, project_id=self.project_id, upload_id=self.id, more=more)
+                )
+            except QuotaExceeded:
+                if more == need:
+                    raise
+            else:
+                self.reserved += more
+                return
 
     async def release(self) -> None:
         """Free what was reserved: the upload came to nothing."""

@@ -22,6 +22,8 @@ from entrepot.model import (
 AREAS_BUCKET: Final = "prominence-data"
 UPLOADS: Final = "uploads/"
 SCRATCH: Final = "scratch/"
+MOST_OUTPUTS: Final = 100
+"""How many outputs with the same bytes are looked through for one of the caller's."""
 
 
 def find_bucket(tx: Transaction, principal: Principal, name: str, project: str | None = None) -> Bucket:
@@ -41,7 +43,8 @@ def resource_of(tx: Transaction, bucket: Bucket, key: str = "") -> Resource:
 def _area_of(tx: Transaction, key: str) -> Area:
     """Whose part of a bucket with areas `key` lies in; outside all of them it is nobody's."""
     if key.startswith(SCRATCH):
-        return Area(AreaKind.JOB, key.removeprefix(SCRATCH).partition("/")[0])
+        job = key.removeprefix(SCRATCH).partition("/")[0]
+        return Area(AreaKind.JOB, job, projects.owner_of_job(tx, job))
     segment, _, rest = key.removeprefix(UPLOADS).partition("/")
     owner = projects.area_of(tx, segment) if key.startswith(UPLOADS) else None
     if owner is None:
@@ -79,17 +82,23 @@ def can_read(tx: Transaction, principal: Principal, digest: Digest, now: Instant
         if not bucket.areas or principal.kind is not Kind.USER:
             if may(principal, Action.GET, Resource(bucket.project_id, bucket.public, bucket=bucket.name)):
                 return True
-        elif any(
-            objects.holds_below(tx, bucket_id, digest, prefix, listing.successor(prefix))
-            for prefix in area_prefixes(tx, principal)
-        ):
+        elif _holds_in_area(tx, principal, bucket_id, digest):
             return True
     return False
 
 
+def _holds_in_area(tx: Transaction, principal: Principal, bucket_id: int, digest: Digest) -> bool:
+    for prefix in area_prefixes(tx, principal):
+        if objects.names_below(tx, bucket_id, digest, prefix, listing.successor(prefix), 1):
+            return True
+    outputs = objects.names_below(tx, bucket_id, digest, SCRATCH, listing.successor(SCRATCH), MOST_OUTPUTS)
+    jobs = {name.removeprefix(SCRATCH).partition("/")[0] for name in outputs}
+    return any(projects.owner_of_job(tx, job) == principal.name for job in jobs)
+
+
 def area_prefixes(tx: Transaction, principal: Principal) -> list[str]:
-    """Beginnings of all keys in a bucket with areas that are the principal's own, its groups' or its job's."""
-    prefixes = [f"{SCRATCH}{principal.job}/"] if principal.job else []
+    """Beginnings of all keys in a bucket with areas that are the principal's own or its groups'."""
+    prefixes: list[str] = []
     own = projects.segment_of(tx, Area(AreaKind.USER, principal.name))
     if own is not None:
         prefixes.append(f"{UPLOADS}{own}/")

@@ -23,10 +23,10 @@ from entrepot.services.places import find_bucket
 RESERVED = frozenset(
     """
     data prominence upload config checksum archive registry image identity info auth api ui version assets livez readyz
-    metrics sha256 oci
+    metrics sha256 oci prominence-data
     """.split()
 )
-"""Bucket names that are paths of other protocols."""
+"""Bucket names that are paths of other protocols, or made by the server itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class Data(Endpoint[Call]):
             case AskUpload():
                 return await self._upload(principal, request)
             case AskOutput():
-                name = self.areas.output(principal, _named(await _members(request)))
+                name = await self.areas.output(principal, _named(await _members(request)))
                 url = await self.links.put(principal, name, self._base(request), OUTPUT_SECONDS)
                 return responses.told(201, {"url": url})
             case AskDownload():
@@ -88,7 +88,7 @@ class Data(Endpoint[Call]):
         asked = _named(members)
         at_scratch = principal.job is not None and asked.startswith(f"scratch/{principal.job}/")
         name = (
-            self.areas.output(principal, asked.split("/", 2)[2])
+            await self.areas.output(principal, asked.split("/", 2)[2])
             if at_scratch
             else await self.areas.place(principal, asked)
         )

@@ -134,10 +134,11 @@ class S3(Endpoint[Call]):
         access_key, secret = await self._key(proof.access_key, hidden_too=True)
         post_policy.verify(proof, secret, self.now())
         policy = post_policy.check(proof.policy, fields, bucket, self.now())
-        signer = self.identity.of_grant(access_key, _WRITE, bucket, key)
+        signer = with_origin(self.identity.of_grant(access_key, _WRITE, bucket, key), principal.origin)
+        request.principal = signer
         request.wire.proven()
         stored = await self.objects.put(
-            with_origin(signer, principal.origin), ObjectName(bucket, key),
+            signer, ObjectName(bucket, key),
             _within(form.file, policy.min_size, policy.max_size), _form_claims(table),
             Facts(table.get("content-type") or DEFAULT_TYPE, _metadata(table.items())),
         )  # fmt: skip

@@ -202,6 +202,15 @@ def upgrade() -> None:
     )
     op.create_index(op.f("access_key_principal_id"), "access_key", ["principal_id"], unique=False)
     op.create_table(
+        "job_owner",
+        sa.Column("job", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("principal_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["principal_id"], ["principal.id"], name=op.f("job_owner_principal_id_fkey"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("job", name=op.f("job_owner_pkey")),
+    )
+    op.create_table(
         "object",
         sa.Column("bucket_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
