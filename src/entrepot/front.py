@@ -8,6 +8,7 @@ readers that never drain. uvicorn's names used here: `on_*`, `scope`, `cycle`, `
 import asyncio
 import collections
 import os
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -31,6 +32,7 @@ HEAD_BYTES: Final = 64 << 10
 HEAD_LINES: Final = 256
 TARGET_BYTES: Final = 16 << 10
 SENDFILE_BYTES: Final = 8 << 20
+PAUSE_MILLISECONDS: Final = 10
 
 _senders: Final = ThreadPoolExecutor(16, "sendfile")
 
@@ -165,17 +167,25 @@ async def _send_all(out: int, descriptor: int, offset: int, count: int) -> None:
 
 
 def _send_some(out: int, descriptor: int, offset: int, count: int) -> int:
-    """Bytes sent until the socket would block, 8 MiB at most."""
+    """Bytes sent: up to 8 MiB, fewer if the reader pauses. A reader that keeps up is waited for here, it costs less."""
     total, limit = 0, min(count, SENDFILE_BYTES)
     while total < limit:
         try:
             sent = os.sendfile(out, descriptor, offset + total, limit - total)
         except BlockingIOError:
-            break
+            if not _is_writable(out):
+                break
+            continue
         if sent == 0:
             raise ConnectionAbortedError("the file is shorter than it was")
         total += sent
     return total
+
+
+def _is_writable(out: int) -> bool:
+    poll = select.poll()
+    poll.register(out, select.POLLOUT)
+    return bool(poll.poll(PAUSE_MILLISECONDS))
 
 
 class Entrance(HttpToolsProtocol):

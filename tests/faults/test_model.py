@@ -313,7 +313,7 @@ class Store(RuleBasedStateMachine):
     ("examples", "steps"), [(15, 20), pytest.param(1000, 50, marks=[pytest.mark.slow])], ids=["short", "long"]
 )
 def test_the_store_does_what_a_dict_does(examples: int, steps: int) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Store,
         settings=settings(
             max_examples=examples, stateful_step_count=steps, deadline=None, database=None,

@@ -234,7 +234,9 @@ def test_owners_give_roles_in_their_project_alone(server: RunningServer, api: Ap
     }
     assert refused == {(404, "no such name")}
     assert owner.refused("PUT", "/roles", {"principal": other, "project": f"o-{tag}", "role": "king"}).status == 400
-    assert owner.refused("PUT", "/roles", {"principal": "nobody-x", "project": f"o-{tag}", "role": "guest"}).status == 404
+    assert (
+        owner.refused("PUT", "/roles", {"principal": "nobody-x", "project": f"o-{tag}", "role": "guest"}).status == 404
+    )
     owner.done("DELETE", f"/roles/o-{tag}/{other}", None, 204)
     assert Api(server, server.tokens[other]).done("GET", "/me").projects == []
 

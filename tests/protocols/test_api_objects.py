@@ -67,7 +67,9 @@ def test_a_key_that_is_no_utf_8_is_refused(api: Api, box: str, raw: str) -> None
     assert problem(api.ask("GET", f"/objects/{box}/{raw}")).status == 400
 
 
-@pytest.mark.parametrize("name", ["ab", "A-B-C", "a_b/c", "-abc", "abc-", "a" * 64, "data", "oci", "api", "sha256", "x y"])
+@pytest.mark.parametrize(
+    "name", ["ab", "A-B-C", "a_b/c", "-abc", "abc-", "a" * 64, "data", "oci", "api", "sha256", "x y"]
+)
 def test_what_is_no_bucket_name_is_refused(api: Api, name: str) -> None:
     assert api.refused("PUT", f"/buckets/{quote(name)}", {}).status in (400, 404)
 
@@ -199,7 +201,11 @@ def test_curl_t_is_told_the_sha256(tls_server: RunningServer, tmp_path: Path, pl
     box, data = bucket(tls_server), secrets.token_bytes(300_000)
     (tmp_path / "out.tgz").write_bytes(data)
     command = [needs("curl", "curl"), "-fsS", "--cacert", str(tls_server.cafile), "-T", str(tmp_path / "out.tgz")]
-    command += ["-H", f"Authorization: Bearer {tls_server.admin_token}", *(["-H", "Accept: text/plain"] if plain else [])]
+    command += [
+        "-H",
+        f"Authorization: Bearer {tls_server.admin_token}",
+        *(["-H", "Accept: text/plain"] if plain else []),
+    ]
     url = f"{tls_server.url}/api/v1/objects/{box}/ci/app/out.tgz"
     done = subprocess.run([*command, f"{url}?expires=14d"], capture_output=True, text=True, timeout=30, check=True)
     told = url.replace(f"/{box}/", f"/default:{box}/")

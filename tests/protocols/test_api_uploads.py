@@ -207,7 +207,9 @@ def test_a_part_on_its_way_during_the_commit_cannot_change_what_is_committed(tmp
         api.part(upload, 0, right)
         parts = urlsplit(f"{upload.url}/0")
         with socket.create_connection((parts.hostname, parts.port), 10) as late:
-            late.sendall(f"PUT {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: 100000\r\n\r\n".encode())
+            late.sendall(
+                f"PUT {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: 100000\r\n\r\n".encode()
+            )
             time.sleep(0.2)
             committing = threading.Thread(target=api.commit, args=(upload, len(right)))
             committing.start()
@@ -217,7 +219,9 @@ def test_a_part_on_its_way_during_the_commit_cannot_change_what_is_committed(tmp
             committing.join()
         assert answer.startswith(b"HTTP/1.1 409 ")
         assert api.get("box/a") == right
-        assert hashlib.sha256(next((tmp_path / "data" / "blobs").glob("??/*.*")).read_bytes()).hexdigest() == sha256(right)
+        assert hashlib.sha256(next((tmp_path / "data" / "blobs").glob("??/*.*")).read_bytes()).hexdigest() == sha256(
+            right
+        )
 
 
 def test_two_writers_of_one_place_never_leave_bytes_that_are_not_their_digest(api: Api, box: str) -> None:

@@ -298,7 +298,9 @@ def test_what_one_may_not_know_of_answers_as_nonsense_does(
         answers = []
         for asked in (name, nonsense):
             bucket, _, key = asked.partition("/")
-            at = {"LIST": f"/objects/{bucket}?prefix={key}", "BUCKET": f"/buckets/{bucket}"}.get(path, path.format(asked))
+            at = {"LIST": f"/objects/{bucket}?prefix={key}", "BUCKET": f"/buckets/{bucket}"}.get(
+                path, path.format(asked)
+            )
             sent = {body: asked} if isinstance(body, str) else body
             answers.append(scrubbed(api.ask(method, at, sent), name, nonsense))
         assert answers[0] == answers[1], (method, path)

@@ -4,9 +4,10 @@ A page has one lower and one upper bound, so it costs what it shows, not what li
 delimiter a recursive query seeks from one entry to the next, past everything a common prefix folds.
 """
 
+from operator import itemgetter
 from typing import Final
 
-from sqlalchemy import Integer, bindparam, select, text
+from sqlalchemy import Integer, TextClause, bindparam, select, text
 
 from entrepot.catalog.database import Query, Transaction
 from entrepot.catalog.objects import COLUMNS, object_of
@@ -23,36 +24,6 @@ _WITHIN: Final = (
 )
 _PAGE: Final = Query(select(*COLUMNS).where(*_WITHIN).order_by(object_.c.name).limit(bindparam("limit")))
 
-_FOLDED: Final = "CASE WHEN {find} > 0 THEN substr(o.name, 1, :cut - 2 + {find} + length(:d)) ELSE o.name END"
-_NEXT: Final = (
-    "CASE WHEN {found} > 0 THEN substr(entry.item, 1, length(entry.item) - length(:d)) || :d_next"
-    " ELSE entry.name || {one} END"
-)
-_COLUMN_NAMES: Final = ", ".join(f"o.{column.name}" for column in COLUMNS)
-_SQLITE: Final = f"""
-WITH RECURSIVE entry(name, item) AS (
-  SELECT * FROM (SELECT o.name, {_FOLDED} FROM object o
-    WHERE o.bucket_id = :bucket AND o.name >= :start AND o.name < :stop ORDER BY o.name LIMIT 1)
-  UNION ALL
-  SELECT o.name, {_FOLDED} FROM entry JOIN object o ON o.bucket_id = :bucket AND o.name = (
-    SELECT n.name FROM object n WHERE n.bucket_id = :bucket AND n.name < :stop AND n.name >= {_NEXT}
-    ORDER BY n.name LIMIT 1))
-SELECT entry.item, {{found}} > 0, {_COLUMN_NAMES} FROM (SELECT * FROM entry LIMIT :limit) AS entry
-  JOIN object o ON o.bucket_id = :bucket AND o.name = entry.name ORDER BY entry.name
-"""  # noqa: S608 made of constants
-_POSTGRES: Final = f"""
-WITH RECURSIVE entry(name, item) AS (
-  (SELECT o.name, {_FOLDED} FROM object o
-    WHERE o.bucket_id = :bucket AND o.name >= :start AND o.name < :stop ORDER BY o.name LIMIT 1)
-  UNION ALL
-  SELECT o.name, {_FOLDED} FROM entry CROSS JOIN LATERAL (
-    SELECT n.name FROM object n WHERE n.bucket_id = :bucket AND n.name < :stop AND n.name >= {_NEXT}
-    ORDER BY n.name LIMIT 1) o)
-SELECT entry.item, {{found}} > 0, {_COLUMN_NAMES} FROM (SELECT * FROM entry LIMIT :limit) AS entry
-  JOIN object o ON o.bucket_id = :bucket AND o.name = entry.name ORDER BY entry.name
-"""  # noqa: S608 made of constants
-
-
 _TYPED: Final = [
     bindparam(name, type_=kind)
     for kind, names in (
@@ -62,17 +33,34 @@ _TYPED: Final = [
     )
     for name in names
 ]
+# Each step seeks the next name: past all that the one before stands for, if the delimiter folds it.
+_FOLDED: Final = """
+WITH RECURSIVE entry(name) AS (
+  SELECT (SELECT o.name FROM object o
+    WHERE o.bucket_id = :bucket AND o.name >= :start AND o.name < :stop ORDER BY o.name LIMIT 1)
+  UNION ALL
+  SELECT (SELECT o.name FROM object o
+    WHERE o.bucket_id = :bucket AND o.name < :stop AND o.name >= CASE WHEN {found} > 0
+      THEN substr(entry.name, 1, :cut - 2 + {found}) || :d_next ELSE entry.name || {one} END
+    ORDER BY o.name LIMIT 1)
+  FROM entry WHERE entry.name IS NOT NULL {limit_inside})
+SELECT CASE WHEN {found} > 0 THEN substr(entry.name, 1, :cut - 2 + {found} + length(:d)) ELSE entry.name END,
+  {found} > 0, {columns}
+FROM (SELECT name FROM entry LIMIT :limit) AS entry
+  LEFT JOIN object o ON {found} = 0 AND o.bucket_id = :bucket AND o.name = entry.name
+WHERE entry.name IS NOT NULL
+"""
+
+
+def _folded_page(found: str, one: str, limit_inside: str) -> TextClause:
+    columns = ", ".join(f"o.{column.name}" for column in COLUMNS)
+    sql = _FOLDED.format(found=found, one=one, limit_inside=limit_inside, columns=columns)
+    return text(sql).bindparams(*_TYPED)
+
+
 _FOLDED_PAGE: Final = Query(
-    sqlite=text(
-        _SQLITE.format(
-            find="instr(substr(o.name, :cut), :d)", found="instr(substr(entry.name, :cut), :d)", one="char(1)"
-        )
-    ).bindparams(*_TYPED),
-    postgresql=text(
-        _POSTGRES.format(
-            find="strpos(substr(o.name, :cut), :d)", found="strpos(substr(entry.name, :cut), :d)", one="chr(1)"
-        )
-    ).bindparams(*_TYPED),
+    sqlite=_folded_page("instr(substr(entry.name, :cut), :d)", "char(1)", "LIMIT :limit"),
+    postgresql=_folded_page("strpos(substr(entry.name, :cut), :d)", "chr(1)", ""),
 )
 
 
@@ -99,6 +87,7 @@ def page(tx: Transaction, found: Bucket, prefix: str, after: str, limit: int, de
     items: list[StoredObject | CommonPrefix]
     if delimiter:
         rows = tx.rows(_FOLDED_PAGE, **values, cut=len(prefix) + 1, d=delimiter, d_next=successor(delimiter))
+        rows.sort(key=itemgetter(0))  # they come in order, which SQL does not promise
         items = [CommonPrefix(row[0]) if row[1] else object_of(found, row[2:]) for row in rows]
     else:
         items = [object_of(found, row) for row in tx.rows(_PAGE, **values)]

@@ -85,6 +85,7 @@ class SqliteCatalog:
                 f"file:{quote(self._path)}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=10
             )
             reader.execute("PRAGMA wal_autocheckpoint=0")
+            reader.execute("PRAGMA cache_size=-32768")
             self._opened.append(reader)
             transaction = self._local.transaction = Transaction(reader, DIALECT)
         return job(transaction)

@@ -208,7 +208,7 @@ class Uploads:
             async with area.turn:
                 area.check()
                 await self._make_way(area.assembly, upload, stop, stop + length)
-                stop += await self.blobs.run(_write, area.assembly, running, stop, pieces)
+                stop += await self.blobs.run_hash(_write, area.assembly, running, stop, pieces)
         return Piece(offset, stop, running.hexdigest())
 
     async def _make_way(self, assembly: Assembly, upload: Upload, start: int, stop: int) -> None:
@@ -244,7 +244,7 @@ class Uploads:
             raise
         async with area.turn:
             area.check()
-            front, state = await self.blobs.run(area.assembly.land, piece.start, piece.stop)
+            front, state = await self.blobs.run_hash(area.assembly.land, piece.start, piece.stop)
 
             def remember(tx: Transaction) -> None:
                 uploads.known(tx, upload.id)
@@ -299,7 +299,7 @@ class Uploads:
         area = await self._area(upload)
         principal, bucket, condition = await self.catalog.read(lambda tx: self._still_may(tx, upload))
         async with area.turn:
-            digest = await self.blobs.run(area.assembly.finish, size)
+            digest = await self.blobs.run_hash(area.assembly.finish, size)
             if promised - {digest}:
                 raise DigestMismatch(f"the sha256 of the bytes is {digest}, you gave {(promised - {digest}).pop()}")
             claims = Claims(size, {Algorithm.SHA256: digest})

@@ -66,15 +66,23 @@ class BlobStore:
         self.limits = limits or Limits()
         self._now = now
         self._threads = ThreadPoolExecutor(threads, "bytes")
+        self._hashers = ThreadPoolExecutor((os.cpu_count() or 1) + 1, "hash")
         self.uploading = Gate(self.limits.uploads, "uploads")
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `work` gives, done in a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
 
+    async def run_hash(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `run`, for work that keeps a core busy: no more of it at once than there are cores, so that the event
+        loop is never one of many waiting for one.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._hashers, lambda: work(*args, **kwargs))
+
     def close(self) -> None:
         """Wait for the threads."""
         self._threads.shutdown()
+        self._hashers.shutdown()
 
     async def receive(
         self, body: Body, claims: Claims, want: frozenset[Algorithm], reservation: Reservation
@@ -127,12 +135,12 @@ class BlobStore:
         reservation: Reservation,
     ) -> Received:
         sums = Checksums(want | claims.checksums.keys())
-        size = await self.run(_take, staging, sums, 0, head)
+        size = await self.run_hash(_take, staging, sums, 0, head)
         async for pieces in body:
             if claims.size is None:
                 await reservation.cover(size + sum(map(len, pieces)))
                 self.check_room(0)
-            size += await self.run(_take, staging, sums, size, pieces)
+            size += await self.run_hash(_take, staging, sums, size, pieces)
         check_size(size, claims)
         return await self.run(self._settle, staging, size, sums.result(), claims)
 
