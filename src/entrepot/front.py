@@ -22,7 +22,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from entrepot.errors import BodyCut
 
 BATCH: Final = 1 << 20
-"""Bytes of body handed on at a time; at most twice as many wait."""
+"""Bytes of one body handed on at a time, while few arrive."""
+LEAST_BATCH: Final = 128 << 10
+WAITING: Final = 4 << 20
+"""Bytes of all bodies together that may wait, as long as no batch gets too small."""
 HEAD_SECONDS: Final = 10.0
 BODY_IDLE_SECONDS: Final = 60.0
 READER_IDLE_SECONDS: Final = 60.0
@@ -42,31 +45,42 @@ class _BadHead(Exception):
 
 
 class PieceBody:
-    """A request body as lists of the parser's pieces, never joined. At most 2 * BATCH bytes wait."""
+    """A request body as lists of the parser's pieces, never joined.
 
-    __slots__ = ("_cut", "_done", "_http", "_pieces", "_ready", "_size", "touched")
+    A batch is handed on at 1 MiB, and until it is asked for nothing more is read. Many bodies at once share `WAITING`
+    bytes: with smaller batches no connection keeps the event loop for long.
+    """
+
+    __slots__ = ("_counted", "_cut", "_done", "_http", "_pieces", "_ready", "_size", "touched")
+    arriving: ClassVar[int] = 0
+    """Bodies that have begun and not ended."""
 
     def __init__(self, http: "Entrance") -> None:
         self._http = http
         self._pieces: list[bytes] = []
         self._size = 0
-        self._done = self._cut = False
+        self._done = self._cut = self._counted = False
         self._ready = asyncio.Event()
         self.touched = False
 
     def add(self, piece: bytes) -> None:
         """The parser's next bytes."""
+        if not self._counted:
+            self._counted = True
+            PieceBody.arriving += 1
         self._pieces.append(piece)
         self._size += len(piece)
-        if self._size >= BATCH:
+        if self._size >= max(LEAST_BATCH, min(BATCH, WAITING // PieceBody.arriving)):
             self._ready.set()
-        if self._size >= 2 * BATCH:
             self._http.flow.pause_reading()
 
     def finish(self, *, cut: bool = False) -> None:
         """No more will come: the end, or `cut`, the connection's."""
         self._cut = self._cut or (cut and not self._done)
         self._done = True
+        if self._counted:
+            self._counted = False
+            PieceBody.arriving -= 1
         self._ready.set()
 
     @property

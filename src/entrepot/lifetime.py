@@ -22,7 +22,7 @@ from entrepot.front import entrance
 from entrepot.jobs.expire import recover_staging
 from entrepot.listening import Listener
 from entrepot.model import MAX_QUOTA, Kind, Role
-from entrepot.process import tune
+from entrepot.process import spare_collector, tune
 from entrepot.protocols.proxies import is_trusted
 from entrepot.server import Server
 from entrepot.services.federation import Fetch
@@ -128,6 +128,7 @@ async def serve(settings: Settings, master: bytes, tell: Told) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _stop_or_exit, stop)
         signal.signal(signal.SIGHUP, lambda *_: listener.reload_certificate())
+        spare_collector()
         tell(listener.url, minted)
         await stop.wait()
         server.draining = True

@@ -1,6 +1,7 @@
 """Every route of `/api/v1` once with success, in the shape it declares; every kind of refusal as a problem document."""
 
 import json
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -178,8 +179,7 @@ def test_a_path_that_means_nothing_is_a_problem_document(server: RunningServer, 
 
 @pytest.mark.parametrize("path", sorted({route.path for route in ROUTES}))
 def test_another_method_names_those_the_path_has(server: RunningServer, path: str) -> None:
-    there = path.replace("*}", "}").format_map({name: "1" for name in "jti name project principal access bucket key "
-                                                "digest upload offset".split()})  # fmt: skip
+    there = re.sub(r"{.*?}", "1", path)
     answer = admin(server).ask("PATCH", f"/{there}")
     assert (answer.status, problem(answer).code) == (405, "refused")
     methods = {method for route in ROUTES if route.path == path for method in route.methods.split()}

@@ -292,7 +292,8 @@ def test_only_admins_see_to_users_and_projects(server: RunningServer) -> None:
     for method, path, body in (
         ("GET", "/users", None), ("POST", "/users", {"name": "x"}), ("DELETE", "/users/admin", None),
         ("GET", "/robots", None), ("GET", "/projects", None), ("POST", "/projects", {"name": "x"}),
-        ("PUT", "/projects/default", {"name": "default"}), ("DELETE", "/projects/default", None), ("GET", "/roles", None),
+        ("PUT", "/projects/default", {"name": "default"}), ("DELETE", "/projects/default", None),
+        ("GET", "/roles", None),
     ):  # fmt: skip
         assert owner.refused(method, path, body).status == 403
         assert Api(server).refused(method, path, body).status == 401

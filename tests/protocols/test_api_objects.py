@@ -88,6 +88,12 @@ def test_a_bucket_put_again_stays_as_it_is_unless_it_is_told(api: Api) -> None:
     assert not api.done("PUT", f"/buckets/{name}", {"public": False}).public
 
 
+def test_the_bucket_of_areas_is_neither_opened_nor_removed(api: Api) -> None:
+    assert api.refused("PUT", "/buckets/prominence-data", {"public": True}).status == 400
+    found = api.refused("DELETE", "/buckets/prominence-data")
+    assert (found.status, "areas" in found.message) == (409, True)
+
+
 def test_a_bucket_goes_when_it_is_empty(api: Api, box: str) -> None:
     api.put(f"{box}/a", b"x")
     assert api.refused("DELETE", f"/buckets/{box}").status == 409

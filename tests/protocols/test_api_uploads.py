@@ -7,9 +7,10 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -57,7 +58,7 @@ def test_parts_may_come_in_any_order_and_at_once(api: Api, box: str, data: bytes
 
 
 def test_beginning_again_gives_the_open_upload_and_what_it_has(api: Api, box: str, data: bytes) -> None:
-    wish = {"size": len(data), "edges": sha256(b"edges")}
+    wish: dict[str, Any] = {"size": len(data), "edges": sha256(b"edges")}
     upload = api.begin(f"{box}/a", **wish)
     api.part(upload, MIB, data[MIB : 2 * MIB])
     again = api.begin(f"{box}/a", 200, **wish)
@@ -229,7 +230,7 @@ def test_two_writers_of_one_place_never_leave_bytes_that_are_not_their_digest(ap
     for _ in range(5):
         upload = api.begin(f"{box}/{secrets.token_hex(4)}", size=len(one))
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda part: api.part(upload, 0, part), (one, other)))
+            list(pool.map(partial(api.part, upload, 0), (one, other)))
         stored = api.commit(upload, len(one))
         assert stored.digest == f"sha256:{sha256(api.get(f'{box}/{stored.key}'))}"
 
@@ -257,13 +258,13 @@ def test_a_size_no_upload_can_have_is_refused(api: Api, box: str, size: int) -> 
 
 
 @pytest.fixture
-def small(server: RunningServer) -> Iterator[str]:
+def small(server: RunningServer) -> str:
     """A project of 1000 bytes that admin owns, and a bucket in it."""
     api, name = admin(server), f"small-{secrets.token_hex(4)}"
     api.done("POST", "/projects", {"name": name, "quota": 1000}, 201)
     api.done("PUT", "/roles", {"principal": "admin", "project": name, "role": "owner"})
     api.done("PUT", f"/buckets/{name}:box", {}, 201)
-    yield name
+    return name
 
 
 def project(api: Api, name: str) -> shapes.ProjectShape:
@@ -289,52 +290,6 @@ def test_an_upload_of_unknown_length_stops_at_the_quota(api: Api, small: str) ->
     upload = api.begin(f"{small}:box/a")
     assert problem(api.part(upload, 0, bytes(1001), 413)).code == "limit"
     assert project(api, small).used == 0
-
-
-def test_bytes_the_caller_may_read_are_not_sent_again(server: RunningServer, api: Api, box: str) -> None:
-    data = secrets.token_bytes(40)
-    api.put(f"{box}/a", data)
-    wish = {"to": f"{box}/b", "sha256": sha256(data), "size": 40, "type": "text/plain", "labels": {"a": "b"}}
-    found = api.done("POST", "/uploads", wish)
-    assert isinstance(found, shapes.Committed)
-    assert (found.sent, found.object.key, found.object.type, found.object.labels) == (
-        False, "b", "text/plain", {"a": "b"}
-    )  # fmt: skip
-    assert api.get(f"{box}/b") == data
-    assert api.begin(f"{box}/c", sha256=sha256(data), size=41).have == [], "another size is not these bytes"
-
-
-def test_bytes_only_others_may_read_must_be_sent(server: RunningServer, api: Api, small: str) -> None:
-    data = secrets.token_bytes(40)
-    api.put(f"{small}:box/a", data)
-    _, other = user(server, "writer")
-    mine = bucket(server)
-    upload = other.begin(f"{mine}/a", sha256=sha256(data), size=40)
-    assert not upload.maybe
-    other.part(upload, 0, data)
-    assert other.commit(upload, 40, sha256(data)).size == 40
-    assert isinstance(other.done("POST", "/uploads", {"to": f"{mine}/b", "sha256": sha256(data)}), shapes.Committed)
-
-
-def test_maybe_is_said_by_edges_alone_and_only_of_bytes_the_caller_may_read(
-    server: RunningServer, api: Api, box: str
-) -> None:
-    size, seed = 64 << 20, secrets.token_bytes(16)
-    upload = api.begin(f"{box}/large", size=size)
-    with ThreadPoolExecutor(2) as pool:
-        first = seed + bytes((16 << 20) - 16)
-        list(pool.map(lambda n: api.part(upload, n << 24, first if n == 0 else bytes(16 << 20)), range(4)))
-    api.commit(upload, size)
-    edges = sha256(first[:MIB] + bytes(MIB))
-    assert api.begin(f"{box}/again", size=size, edges=edges).maybe
-    assert not api.begin(f"{box}/again", size=size + 1, edges=edges).maybe
-    assert not api.begin(f"{box}/again", size=size, edges=sha256(b"x")).maybe
-    tag = secrets.token_hex(4)
-    name, stranger = user(server)
-    api.done("POST", "/projects", {"name": tag}, 201)
-    api.done("PUT", "/roles", {"principal": name, "project": tag, "role": "owner"})
-    stranger.done("PUT", f"/buckets/{tag}:box", {}, 201)
-    assert not stranger.begin(f"{tag}:box/a", size=size, edges=edges).maybe
 
 
 def test_if_absent_refuses_to_replace(api: Api, box: str) -> None:

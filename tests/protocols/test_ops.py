@@ -98,8 +98,8 @@ def test_metrics_want_a_token_of_who_is_not_on_loopback(proxied: RunningServer) 
     assert ask(url).status == 200
     far = {"X-Forwarded-For": "203.0.113.7"}
     for spoken in (
-        far, {"X-Forwarded-For": "127.0.0.1, 203.0.113.7"}, {"X-Forwarded-For": "unknown"}, {"X-Forwarded-For": "fe80::1%x"},
-        {"X-Forwarded-For": "203.0.113.7:4711"},
+        far, {"X-Forwarded-For": "127.0.0.1, 203.0.113.7"}, {"X-Forwarded-For": "unknown"},
+        {"X-Forwarded-For": "fe80::1%x"}, {"X-Forwarded-For": "203.0.113.7:4711"},
     ):  # fmt: skip
         answer = ask(url, headers=spoken)
         assert (answer.status, answer["www-authenticate"]) == (401, "Bearer"), spoken

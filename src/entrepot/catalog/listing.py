@@ -4,7 +4,6 @@ A page has one lower and one upper bound, so it costs what it shows, not what li
 delimiter a recursive query seeks from one entry to the next, past everything a common prefix folds.
 """
 
-from operator import itemgetter
 from typing import Final
 
 from sqlalchemy import Integer, TextClause, bindparam, select, text
@@ -44,11 +43,9 @@ WITH RECURSIVE entry(name) AS (
       THEN substr(entry.name, 1, :cut - 2 + {found}) || :d_next ELSE entry.name || {one} END
     ORDER BY o.name LIMIT 1)
   FROM entry WHERE entry.name IS NOT NULL {limit_inside})
-SELECT CASE WHEN {found} > 0 THEN substr(entry.name, 1, :cut - 2 + {found} + length(:d)) ELSE entry.name END,
-  {found} > 0, {columns}
-FROM (SELECT name FROM entry LIMIT :limit) AS entry
-  LEFT JOIN object o ON {found} = 0 AND o.bucket_id = :bucket AND o.name = entry.name
-WHERE entry.name IS NOT NULL
+SELECT CASE WHEN entry.found > 0 THEN substr(entry.name, 1, :cut - 2 + entry.found + length(:d)) END, {columns}
+FROM (SELECT name, {found} AS found FROM entry WHERE name IS NOT NULL LIMIT :limit) AS entry
+  LEFT JOIN object o ON o.bucket_id = :bucket AND o.name = CASE WHEN entry.found = 0 THEN entry.name END
 """
 
 
@@ -87,8 +84,8 @@ def page(tx: Transaction, found: Bucket, prefix: str, after: str, limit: int, de
     items: list[StoredObject | CommonPrefix]
     if delimiter:
         rows = tx.rows(_FOLDED_PAGE, **values, cut=len(prefix) + 1, d=delimiter, d_next=successor(delimiter))
-        rows.sort(key=itemgetter(0))  # they come in order, which SQL does not promise
-        items = [CommonPrefix(row[0]) if row[1] else object_of(found, row[2:]) for row in rows]
+        items = [CommonPrefix(row[0]) if row[0] is not None else object_of(found, row[1:]) for row in rows]
+        items.sort(key=_marker)  # they come in order, which SQL does not promise
     else:
         items = [object_of(found, row) for row in tx.rows(_PAGE, **values)]
     more = len(items) > limit

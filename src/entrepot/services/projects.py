@@ -132,6 +132,8 @@ class Projects:
         def remove(tx: Transaction) -> None:
             found = find_bucket(tx, principal, name, project)
             authorize(principal, Action.DELETE, Resource(found.project_id, bucket=name))
+            if found.areas:
+                raise Conflict("the areas of users and groups lie in this bucket")
             projects.remove_bucket(tx, found)
             audit.record(tx, principal, "remove bucket", self.now(), project_id=found.project_id, name=name)
 

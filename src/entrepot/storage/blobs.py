@@ -7,7 +7,7 @@ Whatever was promised, the sha256 is always computed here, while the bytes arriv
 import asyncio
 import hashlib
 import os
-import secrets
+import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +28,9 @@ EDGE_BYTES: Final = 1 << 20
 EDGED_FROM: Final = 64 << 20
 """Blobs at least this long keep a checksum of their edges: worth asking for before the whole is hashed."""
 DAY: Final = 86400.0
+
+
+_generations: Final = random.Random()  # noqa: S311 no secret
 
 
 class Reservation(Protocol):
@@ -216,7 +219,7 @@ class BlobStore:
 
 def new_key(digest_hex: str) -> str:
     """A key no bytes ever lay under: digest and generation."""
-    return f"{digest_hex}.{secrets.token_hex(4)}"
+    return f"{digest_hex}.{_generations.getrandbits(32):08x}"
 
 
 def edges_of(read: Callable[[int, int], bytes], size: int) -> str:

@@ -161,12 +161,13 @@ def _is_bearer(header: Header) -> bool:
 def _as_signed(signed: sigv2.SignedRequest, proof: Any, secret: str, now: float) -> sigv2.SignedRequest:
     """A HEAD is as good as the GET its URL was signed for. Raises: Denied if it was signed for neither."""
     verify = sigv2.verify if isinstance(proof, sigv2.QueryProof) else sigv4.verify
+    as_get = replace(signed, method="GET")
     try:
-        verify(proof, secret, signed, now)
+        verify(proof, secret, as_get, now)
     except sigv2.WrongSignature:
-        signed = replace(signed, method="GET")
         verify(proof, secret, signed, now)
-    return signed
+        return signed
+    return as_get
 
 
 def _texts(headers: Sequence[Header]) -> list[tuple[str, str]]:
