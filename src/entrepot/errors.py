@@ -7,7 +7,8 @@
     │   ├── BadRequest       a message that cannot be read
     │   └── BodyCut          the connection ended before the body did
     ├── NotFound             it is not there, or the caller may not know of it
-    │   └── NoBucket         not even the bucket
+    │   ├── NoBucket         not even the bucket
+    │   └── Hidden           it may be there; the caller may not know
     ├── Denied               known, but not allowed
     │   └── Unauthenticated  no proof, or a wrong one
     ├── Unavailable          it may work later
@@ -74,6 +75,10 @@ class NotFound(EntrepotError):
 
 class NoBucket(NotFound):
     """There is no such bucket."""
+
+
+class Hidden(NotFound):
+    """The caller has no right to know whether it is there. Said exactly as `NotFound`, but for S3."""
 
 
 class Denied(EntrepotError):

@@ -1,6 +1,7 @@
 """The listening socket: uvicorn's machinery with our protocol class, our signals and our TLS."""
 
 import asyncio
+import logging
 import os
 import socket
 import ssl
@@ -13,6 +14,7 @@ from entrepot.certificate import self_signed
 from entrepot.front import Entrance
 from entrepot.settings import Settings
 
+_log: Final = logging.getLogger("entrepot.listening")
 HANDSHAKE_SECONDS: Final = 10.0
 
 
@@ -48,7 +50,10 @@ class Listener:
     def reload_certificate(self) -> None:
         """New connections get the certificate that is in the files now."""
         if self._tls:
-            self._tls.load_cert_chain(*self._files())
+            try:
+                self._tls.load_cert_chain(*self._files())
+            except (OSError, ssl.SSLError):
+                _log.exception("the certificate cannot be read; the old one stays")
 
     async def start(self) -> None:
         """Listen; `url` is set from then on."""

@@ -12,6 +12,7 @@ from entrepot.protocols.base import Request
 
 _EXTRA: Final = ("request_id", "job", "marked", "removed", "objects", "trash", "rows", "uploads", "dark")
 _UPLOAD_ID: Final = re.compile(r"(?<=/uploads/)([0-9a-f]{8})[0-9a-f]{24}")
+_TOKEN: Final = re.compile(r"(?<=/)(ey[\w-]{6})[\w-]*\.[\w-]+\.[\w-]*")
 _SHOWN: Final = ("user-agent", "range", "content-length")
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -50,7 +51,9 @@ def set_up(level: str = "INFO") -> None:
 
 def _path(raw: bytes) -> str:
     text = raw[:1024].decode("latin-1")
-    return _UPLOAD_ID.sub(r"\1…", text) if "/uploads/" in text else text
+    if "/uploads/" in text:
+        text = _UPLOAD_ID.sub(r"\1…", text)
+    return _TOKEN.sub(r"\1…", text) if "/ey" in text else text
 
 
 def access_line(request: Request, protocol: str, status: int, sent: int, seconds: float, at: float) -> bytes:

@@ -39,6 +39,7 @@ from entrepot.settings import Settings
 from entrepot.storage.blobs import DAY, BlobStore
 
 HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
+_OPS: Final = re.compile(rb"/(?:(?:livez|readyz|metrics|version|api|ui)(?:/|\Z))")
 _BUCKET: Final = re.compile(rb"/[^/?]{3,}")
 
 
@@ -125,15 +126,15 @@ class Server:
     def endpoint_of(self, request: Request) -> Endpoint[Any]:
         """The protocol a request is for, by its raw path and the proof it carries."""
         path, query = request.raw_path, request.raw_query
-        if b"X-Amz-Algorithm=" in query or b"Signature=" in query or _has_s3_header(request):
-            return self.s3
         if path.startswith(b"/api/v1/"):
             return self.api
+        if _OPS.match(path):
+            return self.ops
+        if b"X-Amz-Algorithm=" in query or b"Signature=" in query or _has_s3_header(request):
+            return self.s3
         if data_requests.PATH.match(path) or data_requests.PREFIX.match(path):
             return self.data
-        if path in (b"/", b"/livez", b"/readyz", b"/metrics", b"/version") or not _BUCKET.match(path):
-            return self.ops
-        return self.ops if path == b"/api" or path.startswith(b"/ui") else self.s3
+        return self.s3 if _BUCKET.match(path) else self.ops
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI, http only."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -310,13 +310,13 @@ class Store(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("examples", "steps"), [(20, 30), pytest.param(1000, 50, marks=[pytest.mark.slow])], ids=["short", "long"]
+    ("examples", "steps"), [(30, 30), pytest.param(1000, 50, marks=[pytest.mark.slow])], ids=["short", "long"]
 )
 def test_the_store_does_what_a_dict_does(examples: int, steps: int) -> None:
     run_state_machine_as_test(
         Store,
         settings=settings(
             max_examples=examples, stateful_step_count=steps, deadline=None, database=None,
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=list(HealthCheck), phases=set(Phase) - ({Phase.shrink} if examples < 100 else set()),
         ),
     )  # fmt: skip

@@ -336,12 +336,12 @@ def test_a_project_one_is_not_in_answers_as_one_that_is_not_there(world: World) 
 
 S3_EXPECTED: dict[type, dict[str, dict[str, int]]] = {
     s3_requests.GetObject: {
-        "private": {**roles("reader", 200), "anonymous": 403, "disabled": 403},
+        "private": {**roles("reader", 200, unknown=403), "anonymous": 403, "disabled": 403},
         "public": dict.fromkeys(PRINCIPALS, 200) | {"disabled": 403},
         "area": dict.fromkeys(PRINCIPALS, 403) | {"robot": 200},
     },
     s3_requests.PutObject: {
-        "private": {**roles("writer", 200), "anonymous": 403, "disabled": 403},
+        "private": {**roles("writer", 200, unknown=403), "anonymous": 403, "disabled": 403},
         "public": {**roles("writer", 200, unknown=403), "anonymous": 403, "disabled": 403},
         "area": dict.fromkeys(PRINCIPALS, 403) | {"robot": 200},
     },

@@ -14,7 +14,7 @@ from entrepot.auth.permissions import (
     require_known,
     require_person,
 )
-from entrepot.errors import Denied, EntrepotError, NotFound, Unauthenticated
+from entrepot.errors import Denied, EntrepotError, Hidden, Unauthenticated
 from entrepot.model import ANONYMOUS, SYSTEM, Action, Area, AreaKind, Grant, Kind, Principal, Resource, Role
 
 HOME, ELSEWHERE = 7, 8
@@ -57,11 +57,11 @@ def refusal(principal: Principal, action: Action, resource: Resource) -> type[En
 def test_a_refusal_says_no_more_than_the_caller_may_know() -> None:
     assert refusal(ANONYMOUS, Action.GET, PRIVATE) is Unauthenticated
     assert refusal(ANONYMOUS, Action.CREATE, PUBLIC) is Unauthenticated
-    assert refusal(person(), Action.GET, PRIVATE) is NotFound
-    assert refusal(person(Role.GUEST), Action.CREATE, PRIVATE) is NotFound
+    assert refusal(person(), Action.GET, PRIVATE) is Hidden
+    assert refusal(person(Role.GUEST), Action.CREATE, PRIVATE) is Hidden
     assert refusal(person(Role.READER), Action.CREATE, PRIVATE) is Denied
     assert refusal(person(), Action.CREATE, PUBLIC) is Denied
-    assert refusal(person(job="1"), Action.GET, PRIVATE) is NotFound
+    assert refusal(person(job="1"), Action.GET, PRIVATE) is Hidden
     authorize(person(Role.READER), Action.GET, PRIVATE)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from entrepot.errors import Denied, NotFound, Unauthenticated
+from entrepot.errors import Denied, Hidden, Unauthenticated
 from entrepot.model import Action, Area, AreaKind, Grant, Kind, Principal, Resource, Role
 
 NEEDS: Final = {
@@ -26,15 +26,15 @@ UNKNOWN: Final = "no such name"
 def authorize(principal: Principal, action: Action, resource: Resource) -> None:
     """Nothing, if the principal may.
 
-    Raises: Unauthenticated for a stranger; Denied if it may know of the resource; else NotFound, as for nonsense.
+    Raises: Unauthenticated for a stranger; Denied if it may know of the resource; else Hidden, told as nonsense is.
     """
     if may(principal, action, resource):
         return
     if principal.kind is Kind.ANONYMOUS:
         raise Unauthenticated("log in first", advice="send a token")
     if resource.area or principal.grant or may(principal, Action.GET, resource):
-        raise Denied(f"you may not {action.value} here", advice="ask an owner of the project")
-    raise NotFound(UNKNOWN)
+        raise Denied("you may not do this here", why=f"it takes the right to {action.value}")
+    raise Hidden(UNKNOWN)
 
 
 def may(principal: Principal, action: Action, resource: Resource) -> bool:

@@ -23,6 +23,10 @@ _ADD: Final = Query(
 )
 _SET_QUOTA: Final = Query(update(project).values(quota=bindparam("to")).where(project.c.id == bindparam("wanted")))
 _REMOVE: Final = Query(delete(project).where(project.c.id == bindparam("id")))
+_OPEN_UPLOAD: Final = Query(
+    select(upload.c.id).where(upload.c.project_id == bindparam("id"), upload.c.state != "done").limit(1)
+)
+_DROP_UPLOADS: Final = Query(delete(upload).where(upload.c.project_id == bindparam("id")))
 _RESERVE: Final = Query(
     update(project)
     .values(reserved=project.c.reserved + bindparam("size"))
@@ -148,6 +152,9 @@ def remove(tx: Transaction, project_id: int) -> None:
     """Drop an empty project. Raises: Conflict if it still has buckets."""
     if tx.rows(_BUCKETS, project_id=project_id):
         raise Conflict("the project still has buckets", advice="remove them first")
+    if tx.row(_OPEN_UPLOAD, id=project_id):
+        raise Conflict("an upload into the project is still open", advice="finish or discard it")
+    tx.run(_DROP_UPLOADS, id=project_id)
     tx.run(_REMOVE, id=project_id)
 
 

@@ -159,10 +159,10 @@ class Identity:
         minutes.
         """
         self._failures.check((name, address))
+        self._failures.count((name, address))
         account = await self.catalog.probe(lambda tx: accounts.find(tx, name))
         if not await self._knows(account, password) or account is None or account.disabled:
-            self._failures.count((name, address))
-            await self.catalog.write(lambda tx: self._audit_login(tx, name, address, "refused"))
+            await self.catalog.write(lambda tx: self._audit_login(tx, name[:128], address, "refused"))
             raise Unauthenticated("log-in refused", why="the name or the password is wrong")
         self._failures.forget((name, address))
         await self.catalog.write(lambda tx: self._audit_login(tx, name, address, "done"))
@@ -191,7 +191,14 @@ class Identity:
                 ISSUER, account.name, jti, issued_at, expires_at, AUDIENCE, account.name, groups, None, job
             ),
         )
-        await self.catalog.write(lambda tx: accounts.add_token(tx, jti, account.id, now, expires_at))
+
+        def remember(tx: Transaction) -> None:
+            fresh = accounts.find(tx, account.name)
+            if fresh is None or fresh.disabled or fresh.secret_hash != account.secret_hash:
+                raise Unauthenticated("the account was changed meanwhile", advice="log in again")
+            accounts.add_token(tx, jti, account.id, now, expires_at)
+
+        await self.catalog.write(remember)
         return Minted(text, jti, account, expires_at)
 
 

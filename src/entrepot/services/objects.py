@@ -208,7 +208,7 @@ class Objects:
 
         def look_up(tx: Transaction) -> Blob:
             blob = blobs.find(tx, digest)
-            if blob is None or not can_read(tx, principal, digest, self.now()):
+            if blob is None or not can_read(tx, principal, digest):
                 require_known(principal)
                 raise NotFound(f"no blob {digest}")
             return blob

@@ -68,18 +68,18 @@ def holder_of(principal: Principal) -> str:
     return f"principal:{principal.id}"
 
 
-def can_read(tx: Transaction, principal: Principal, digest: Digest, now: Instant) -> bool:
-    """Whether the principal may read those bytes: by some live name, or because it was told they are here.
+def was_told(tx: Transaction, principal: Principal, digest: Digest, now: Instant) -> bool:
+    """Whether the principal was told lately that those bytes are here: it may refer to them, not read them."""
+    return principal.id != 0 and blobs.leased_until(tx, digest, holder_of(principal)) > now
 
-    Knowing a digest opens nothing.
-    """
-    if principal.id and blobs.leased_until(tx, digest, holder_of(principal)) > now:
-        return True
+
+def can_read(tx: Transaction, principal: Principal, digest: Digest) -> bool:
+    """Whether some live name the principal may read points to those bytes. Knowing a digest opens nothing."""
     for bucket_id in objects.buckets_with(tx, digest):
         bucket = projects.bucket_by_id(tx, bucket_id)
         if bucket is None:
             continue
-        if not bucket.areas or principal.kind is not Kind.USER:
+        if not bucket.areas or principal.kind is not Kind.USER or (principal.admin and not principal.job):
             if may(principal, Action.GET, Resource(bucket.project_id, bucket.public, bucket=bucket.name)):
                 return True
         elif _holds_in_area(tx, principal, bucket_id, digest):

@@ -37,7 +37,7 @@ from entrepot.model import (
 from entrepot.model import Piece as Bytes
 from entrepot.services.identity import principal_of
 from entrepot.services.objects import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, Objects
-from entrepot.services.places import allowed, can_read, resource_of
+from entrepot.services.places import allowed, can_read, resource_of, was_told
 from entrepot.storage.assembly import Assembly
 from entrepot.storage.blobs import BlobStore
 
@@ -132,7 +132,7 @@ class Uploads:
         if (
             blob is None
             or (wish.size is not None and wish.size != blob.size)
-            or not can_read(tx, principal, blob.digest, self.now())
+            or not (can_read(tx, principal, blob.digest) or was_told(tx, principal, blob.digest, self.now()))
         ):
             return None
         blobs.hold(tx, blob.digest)
@@ -154,7 +154,7 @@ class Uploads:
         if wish.edges is None or wish.sha256 is not None:
             return None, False
         digests = blobs.with_edges(tx, wish.edges, wish.size)
-        return None, any(can_read(tx, principal, digest, self.now()) for digest in digests)
+        return None, any(can_read(tx, principal, digest) for digest in digests)
 
     def _insert(self, tx: Transaction, principal: Principal, wish: Wish, upload_id: str) -> None:
         bucket, _ = self._may_begin(tx, principal, wish)
