@@ -11,6 +11,8 @@ _BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
 def read(data: bytes) -> Any:
     """The value `data` holds. Raises: ValueError, saying why."""
     text = data.decode()
+    if "\\u0000" in text:
+        raise ValueError("a NUL")
     if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise ValueError(f"more than {MAX_DEPTH} levels")
     value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)

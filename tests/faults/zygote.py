@@ -12,7 +12,7 @@ from typing import Any
 from tests.running import RunningServer
 
 FORKING = """
-import json, os, sys
+import json, os, random, sys
 import entrepot.cli.serve, entrepot.lifetime, entrepot.catalog.sqlite, alembic.command, uvloop, asyncio
 from entrepot import failpoints
 from entrepot.cli import main
@@ -24,6 +24,10 @@ def child(wish):
         opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(opened, number)
         os.close(opened)
+    for module in [module for name, module in sys.modules.items() if name.startswith("entrepot.")]:
+        for value in vars(module).values():
+            if isinstance(value, random.Random):
+                value.seed()  # what a process of its own would draw is not what its sisters draw
     failpoints.arm(os.environ.get("ENTREPOT_FAILPOINT", ""))
     sys.argv[1:] = wish["argv"]
     code = 1

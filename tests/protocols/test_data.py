@@ -21,7 +21,6 @@ from joserfc import jws
 from joserfc.jwk import OctKey, RSAKey
 
 from entrepot.auth import tokens
-from entrepot.errors import Unavailable
 from entrepot.lifetime import fetch_json
 from tests.asking import Answer, DataApi, ask, connection, post_form, someone
 from tests.running import RunningServer, free_port, running_server

@@ -137,7 +137,9 @@ _FIND_KEY: Final = Query(select(*_KEY, *_ACCOUNT).select_from(_KEY_FROM).where(a
 _HIDDEN_KEY: Final = Query(
     select(*_KEY, *_ACCOUNT)
     .select_from(_KEY_FROM)
-    .where(principal.c.id == bindparam("principal_id"), access_key.c.hidden == 1)
+    .where(
+        principal.c.id == bindparam("principal_id"), access_key.c.hidden == 1, project.c.name == bindparam("project")
+    )
 )
 _KEYS: Final = Query(
     select(*_KEY, *_ACCOUNT).select_from(_KEY_FROM).where(access_key.c.hidden == 0).order_by(access_key.c.created_at)
@@ -290,9 +292,9 @@ def find_key(tx: Transaction, key_id: str) -> AccessKey | None:
     return _key_of(row) if row else None
 
 
-def hidden_key(tx: Transaction, account_id: int) -> AccessKey | None:
-    """The key this principal's signed URLs are made with, if one was made."""
-    row = tx.row(_HIDDEN_KEY, principal_id=account_id)
+def hidden_key(tx: Transaction, account_id: int, project_name: str) -> AccessKey | None:
+    """The key this principal's signed URLs into that project are made with, if one was made."""
+    row = tx.row(_HIDDEN_KEY, principal_id=account_id, project=project_name)
     return _key_of(row) if row else None
 
 

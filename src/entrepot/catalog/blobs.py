@@ -30,11 +30,7 @@ _ADD: Final = Query(
     .on_conflict_do_nothing(index_elements=["digest"], index_where=text("state = 'present'"))
 )
 _ADD_BYTES: Final = Query(insert(inline_blob).values(key=bindparam("key"), bytes=bindparam("bytes")))
-_REFER: Final = Query(
-    insert(reference)
-    .values({c.name: bindparam(c.name) for c in reference.c})
-    .on_conflict_do_nothing(index_elements=["kind", "owner_id", "digest"])
-)
+_REFER: Final = Query(insert(reference).values({c.name: bindparam(c.name) for c in reference.c}))
 _LET_GO: Final = Query(
     delete(reference).where(reference.c.kind == bindparam("kind"), reference.c.owner_id == bindparam("owner_id"))
 )

@@ -1,25 +1,45 @@
 """Numbers and texts that name rows."""
 
-import random
+import os
 import secrets
+import threading
 from typing import Final
 
 from entrepot.model import Instant
 
-_random: Final = random.Random()  # noqa: S311 not secret, and no system call: that would hand the GIL to another thread
+_MICROSECONDS: Final = 1_000_000
+_PROCESS_BITS: Final = 10
+
+
+class _RowIds:
+    """The next number, for all threads of this process."""
+
+    def __init__(self) -> None:
+        self._process = int.from_bytes(os.urandom(2)) & (2**_PROCESS_BITS - 1)
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def after(self, now: Instant) -> int:
+        with self._lock:
+            self._last = max(self._last + 1, int(now * _MICROSECONDS))
+            return self._last << _PROCESS_BITS | self._process
+
+
+_row_ids: Final = _RowIds()
 
 
 def row_id(now: Instant) -> int:
-    """A positive 63-bit number that grows with time to the millisecond; two of one millisecond differ by chance.
+    """A positive 63-bit number that grows with time and never comes twice from one process.
 
-    A collision breaks a key, and the catalog runs the job again.
+    Microseconds since the epoch, or one more than the last, and 10 bits that tell processes apart. Two processes that
+    share these bits may meet: where that would be wrong, a unique column refuses the second, and its job runs again.
     """
-    return (int(now * 1000) << 21 | _random.getrandbits(21)) & (2**63 - 1)
+    return _row_ids.after(now)
 
 
 def first_id(at: Instant) -> int:
     """The smallest number `row_id` gives at that moment or later."""
-    return int(at * 1000) << 21
+    return int(at * _MICROSECONDS) << _PROCESS_BITS
 
 
 def text_id() -> str:

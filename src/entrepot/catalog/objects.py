@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog import blobs, projects
-from entrepot.catalog.database import Query, Row, Transaction
+from entrepot.catalog.database import LostRace, Query, Row, Transaction
 from entrepot.catalog.ids import row_id
 from entrepot.catalog.schema import blob, bucket, inline_blob, object_, object_version
 from entrepot.errors import Denied, PreconditionFailed
@@ -155,6 +155,8 @@ def point(
     old: StoredObject | None = None
     if condition.etag is not None or not tx.run(_CREATE, **values):
         old = _make_way(tx, found, key, condition, now)
+        if old is None:
+            raise LostRace  # it was there, and went before we could lock it
         tx.run(_POINT, **values)
     blobs.refer(tx, KIND, version, digest, found.project_id)
     grown = size - (old.size if old else 0)
@@ -203,13 +205,17 @@ def remove(tx: Transaction, found: Bucket, key: str, now: Instant) -> StoredObje
 
 
 def remove_expired(tx: Transaction, now: Instant, limit: int) -> int:
-    """Move up to `limit` names whose time is over to the trash; how many."""
-    expired = tx.rows(_EXPIRED, now=now, limit=limit)
-    for bucket_id, key in expired:
+    """Move up to `limit` names whose time is over to the trash; how many. Each is looked at again once it is locked."""
+    removed = 0
+    for bucket_id, key in tx.rows(_EXPIRED, now=now, limit=limit):
         home = tx.row(_HOME, id=bucket_id)
         assert home
-        remove(tx, Bucket(bucket_id, home[0], "", "", public=False, areas=False, created_at=0), key, now)
-    return len(expired)
+        bucket = Bucket(bucket_id, home[0], "", "", public=False, areas=False, created_at=0)
+        row = tx.row(_LOCK, wanted_bucket=bucket_id, wanted_name=key)
+        if row and row[-1] is not None and row[-1] <= now:
+            remove(tx, bucket, key, now)
+            removed += 1
+    return removed
 
 
 def purge_trash(tx: Transaction, before: Instant, limit: int) -> int:

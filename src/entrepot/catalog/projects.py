@@ -12,6 +12,9 @@ from entrepot.catalog.schema import area, bucket, job_owner, object_, object_ver
 from entrepot.errors import Conflict, EntrepotError, NotFound, QuotaExceeded
 from entrepot.model import Area, AreaKind, Bucket, Instant, Project
 
+REMOVED: Final = "\n"
+"""No principal has this name."""
+
 _PROJECT: Final = (project.c.id, project.c.name, project.c.quota, project.c.used, project.c.reserved)
 _BY_NAME: Final = Query(select(*_PROJECT).where(project.c.name == bindparam("name")))
 _BY_ID: Final = Query(select(*_PROJECT).where(project.c.id == bindparam("id")))
@@ -94,7 +97,7 @@ _SEGMENT: Final = Query(
 _AREA: Final = Query(select(area.c.kind, area.c.name).where(area.c.segment == bindparam("segment")))
 _JOB_OWNER: Final = Query(
     select(principal.c.name)
-    .select_from(job_owner.join(principal, principal.c.id == job_owner.c.principal_id))
+    .select_from(job_owner.outerjoin(principal, principal.c.id == job_owner.c.principal_id))
     .where(job_owner.c.job == bindparam("job"))
 )
 _CLAIM_JOB: Final = Query(
@@ -268,9 +271,9 @@ def area_of(tx: Transaction, segment: str) -> Area | None:
 
 
 def owner_of_job(tx: Transaction, job: str) -> str:
-    """Name of the principal a job's outputs belong to; empty if there are none yet."""
+    """Name of the principal a job's outputs belong to; empty if there are none yet, `REMOVED` if that user is gone."""
     row = tx.row(_JOB_OWNER, job=job)
-    return row[0] if row else ""
+    return (row[0] or REMOVED) if row else ""
 
 
 def claim_job(tx: Transaction, job: str, principal_id: int) -> str:

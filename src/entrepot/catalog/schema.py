@@ -116,7 +116,7 @@ job_owner = Table(
     "job_owner",
     metadata,
     Column("job", Name, primary_key=True),
-    Column("principal_id", Id, ForeignKey("principal.id", ondelete="CASCADE"), nullable=False),
+    Column("principal_id", Id, nullable=False),  # stays when the user goes: nobody else gets the job
 )
 
 _pointer = (
@@ -141,6 +141,7 @@ object_ = Table(
     Column("name", Name, primary_key=True),
     *_pointer_columns(),
     Column("expires_at", Double),
+    Index("object_version_key", "version", unique=True),
     Index("object_digest", "digest", "bucket_id", "name"),  # who may read these bytes; what points to them
     Index(
         "object_expires_at",
@@ -158,7 +159,7 @@ object_version = Table(
     Column("name", Name, nullable=False),
     *_pointer_columns(),
     Column("removed_at", Double, nullable=False, index=True),
-    UniqueConstraint("version"),
+    Index("object_version_version", "version", unique=True),
     Index("object_version_name", "bucket_id", "name", "version"),
 )
 

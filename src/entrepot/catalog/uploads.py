@@ -99,6 +99,9 @@ _FINISH: Final = Query(
     .where(upload.c.id == bindparam("wanted"))
 )
 _DROP: Final = Query(delete(upload).where(upload.c.id == bindparam("id")))
+_DROP_RETURNING: Final = Query(
+    delete(upload).where(upload.c.id == bindparam("id")).returning(upload.c.project_id, upload.c.reserved)
+)
 _DROP_PIECES: Final = Query(delete(piece).where(piece.c.upload_id == bindparam("id")))
 _RELEASE: Final = Query(
     update(project).values(reserved=project.c.reserved - bindparam("size")).where(project.c.id == bindparam("wanted"))
@@ -213,14 +216,12 @@ def close(tx: Transaction, upload_id: str) -> None:
 
 
 def drop(tx: Transaction, upload_id: str) -> bool:
-    """Forget it and free what it reserved; False if there is none."""
-    found = find(tx, upload_id)
-    if found is None:
-        return False
-    if found.reserved:
-        tx.run(_RELEASE, wanted=found.project_id, size=found.reserved)
+    """Forget it and free what it reserved; False if there is none, or another call just did."""
     tx.run(_DROP_PIECES, id=upload_id)
-    return bool(tx.run(_DROP, id=upload_id))
+    row = tx.row(_DROP_RETURNING, id=upload_id)
+    if row and row[1]:
+        tx.run(_RELEASE, wanted=row[0], size=row[1])
+    return row is not None
 
 
 def expired(tx: Transaction, now: Instant, limit: int) -> list[Upload]:

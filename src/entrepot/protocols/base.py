@@ -183,14 +183,16 @@ def _pairs(raw: bytes) -> dict[str, str]:
             key, text = name.decode(), value.decode()
         except UnicodeDecodeError as error:
             raise BadRequest("the query is not UTF-8") from error
-        if key in found:
-            raise BadRequest(f"the query has {key!r} twice")
+        if key in found or "\x00" in key or "\x00" in text:
+            raise BadRequest(f"the query has {key!r} twice, or holds a NUL")
         found[key] = text
     return found
 
 
 def segments(raw_path: bytes) -> list[str]:
     """The path's segments, decoded once. `..`, `.` and `//` are only text. Raises: BadName if it is no UTF-8."""
+    if b"%00" in raw_path:
+        raise BadName("the path holds a NUL")
     try:
         return [unquote_to_bytes(part).decode() for part in raw_path.split(b"/")[1:]]
     except UnicodeDecodeError as error:

@@ -150,7 +150,12 @@ async def respond(response: Response, request: Request, send: Send) -> int:
     body, headers = response.body, response.headers
     if isinstance(body, bytes) and response.status not in (204, 304) and not _has_length(headers):
         headers = [*headers, (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    try:
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    except BaseException:
+        if isinstance(body, Opened):
+            body.close()
+        raise
     sent = 0
     if isinstance(body, bytes):
         await send({"type": "http.response.body", "body": body if request.method != "HEAD" else b""})

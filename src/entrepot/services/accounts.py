@@ -53,6 +53,8 @@ class Accounts:
 
         def change(tx: Transaction) -> Account:
             account = self._of_kind(tx, name, Kind.USER)
+            if stored is not None and account.secret_hash is None and not administers(principal):
+                raise Denied("this account logs in elsewhere", advice="an admin can give it a password")
             if stored is not None:
                 accounts.set_secret(tx, account, stored)
                 accounts.kill_tokens_before(tx, account, self.now())

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from entrepot.auth import oidc
@@ -71,7 +72,7 @@ class Userinfo:
             while len(self._known) >= MAX_REMEMBERED:
                 del self._known[next(iter(self._known))]
             self._known[text] = time.monotonic(), found
-        return found
+        return replace(found, expires_at=expires_at)
 
     async def _ask(self, text: str) -> oidc.OidcIdentity:
         try:

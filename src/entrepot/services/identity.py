@@ -16,7 +16,7 @@ from entrepot.catalog.accounts import AccessKey, Account
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, Denied, NotFound, Unauthenticated
 from entrepot.model import SYSTEM, Action, Clock, Grant, Instant, Kind, Origin, Principal
-from entrepot.services.rates import Rate
+from entrepot.services.rates import Rate, Turns
 
 ISSUER: Final = "entrepot"
 AUDIENCE: Final = "entrepot"
@@ -60,6 +60,7 @@ class Identity:
         self._oidc = oidc
         self._hashing = asyncio.Semaphore(2)
         self._failures = Rate(FAILED_LOGINS, FAILED_LOGIN_SECONDS, "failed log-ins")
+        self._turns = Turns()
         self._minted = Rate(MINTED_TOKENS, 60.0, "new tokens")
 
     async def of_token(self, text: str) -> Principal:
@@ -122,6 +123,8 @@ class Identity:
 
     async def of_access_key(self, key_id: str) -> tuple[AccessKey, str]:
         """That key and its secret. Raises: NotFound for an unknown key, or one of a disabled principal."""
+        if not key_id.isalnum():
+            raise NotFound("no such access key")
         found = await self.catalog.probe(lambda tx: accounts.find_key(tx, key_id))
         if found is None or found.account.disabled:
             raise NotFound("no such access key")
@@ -137,18 +140,17 @@ class Identity:
 
         return principal_of(key.account, project=key.project, grant=grant)
 
-    async def hidden_key(self, principal: Principal) -> tuple[str, str]:
-        """Id and secret of the key this principal's signed URLs are made with; made at its first use."""
-        found = await self.catalog.probe(lambda tx: accounts.hidden_key(tx, principal.id))
+    async def hidden_key(self, principal: Principal, project: str) -> tuple[str, str]:
+        """Id and secret of the key this principal's URLs into that project are signed with; made at its first use."""
+        found = await self.catalog.probe(lambda tx: accounts.hidden_key(tx, principal.id, project))
         if found is None:
-            found = await self.catalog.write(lambda tx: self._make_hidden_key(tx, principal))
+            found = await self.catalog.write(lambda tx: self._make_hidden_key(tx, principal, project))
         return found.id, self.secret_of(found.id, found.version)
 
-    def _make_hidden_key(self, tx: Transaction, principal: Principal) -> AccessKey:
-        home = projects.known(tx, DEFAULT_PROJECT)
+    def _make_hidden_key(self, tx: Transaction, principal: Principal, project: str) -> AccessKey:
         key_id = new_key_id()
-        accounts.add_key(tx, key_id, principal.id, home.id, self.now(), hidden=True)
-        found = accounts.hidden_key(tx, principal.id)
+        accounts.add_key(tx, key_id, principal.id, projects.known(tx, project).id, self.now(), hidden=True)
+        found = accounts.find_key(tx, key_id)
         assert found
         return found
 
@@ -158,11 +160,15 @@ class Identity:
         Raises: Unauthenticated, alike and after the same time whatever was wrong; TooOften after ten failures in 5
         minutes.
         """
+        async with self._turns.of((name[:128], address)):  # one try at a time, so that none slips past the count
+            return await self._log_in(name[:128], password, seconds, address)
+
+    async def _log_in(self, name: str, password: str, seconds: int, address: str) -> Minted:
         self._failures.check((name, address))
-        self._failures.count((name, address))
         account = await self.catalog.probe(lambda tx: accounts.find(tx, name))
         if not await self._knows(account, password) or account is None or account.disabled:
-            await self.catalog.write(lambda tx: self._audit_login(tx, name[:128], address, "refused"))
+            self._failures.count((name, address))
+            await self.catalog.write(lambda tx: self._audit_login(tx, name, address, "refused"))
             raise Unauthenticated("log-in refused", why="the name or the password is wrong")
         self._failures.forget((name, address))
         await self.catalog.write(lambda tx: self._audit_login(tx, name, address, "done"))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from entrepot.auth import post_policy, sigv2, sigv4
-from entrepot.auth.permissions import authorize
 from entrepot.catalog import objects
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, NotFound
@@ -40,8 +39,8 @@ class Links:
 
     async def put(self, principal: Principal, name: ObjectName, base_url: str, seconds: int = UPLOAD_SECONDS) -> str:
         """A URL to PUT `name` with, any number of times until it ends. Raises: Denied; NotFound; Unauthenticated."""
-        await self._check(principal, Action.CREATE, name)
-        return await self._url(principal, "PUT", name, base_url, seconds)
+        project = await self._check(principal, Action.CREATE, name)
+        return await self._url(principal, "PUT", project, name, base_url, seconds)
 
     async def get(
         self, principal: Principal, name: ObjectName, base_url: str, seconds: int = 3600
@@ -63,12 +62,11 @@ class Links:
             return found
 
         found = await self.catalog.read(look_up)
-        return await self._url(principal, "GET", name, base_url, seconds), found
+        return await self._url(principal, "GET", found.project, name, base_url, seconds), found
 
     async def form(self, principal: Principal, name: ObjectName, digest: Digest, base_url: str) -> Form:
         """A form to POST `name` with; it takes bytes of that digest only. Raises: Denied; NotFound; Unauthenticated."""
-        await self._check(principal, Action.CREATE, name)
-        key_id, secret = await self.identity.hidden_key(principal)
+        key_id, secret = await self.identity.hidden_key(principal, await self._check(principal, Action.CREATE, name))
         claim, ends = {CLAIM: digest.hex}, self.now() + UPLOAD_SECONDS
         if self.signature == "v2":
             fields = post_policy.make_v2(claim, name.bucket, name.key, key_id, secret, ends)
@@ -76,15 +74,14 @@ class Links:
             fields = post_policy.make_v4(claim, name.bucket, name.key, key_id, secret, ends, self.now())
         return Form(f"{base_url}/{name.bucket}", fields)
 
-    async def _check(self, principal: Principal, action: Action, name: ObjectName) -> None:
-        def look_up(tx: Transaction) -> None:
-            _, resource = allowed(tx, principal, action, name)
-            authorize(principal, action, resource)
+    async def _check(self, principal: Principal, action: Action, name: ObjectName) -> str:
+        """The project `name` lies in, if the principal may do that to it."""
+        return await self.catalog.read(lambda tx: allowed(tx, principal, action, name)[0].project)
 
-        await self.catalog.read(look_up)
-
-    async def _url(self, principal: Principal, method: str, name: ObjectName, base_url: str, seconds: int) -> str:
-        key_id, secret = await self.identity.hidden_key(principal)
+    async def _url(
+        self, principal: Principal, method: str, project: str, name: ObjectName, base_url: str, seconds: int
+    ) -> str:
+        key_id, secret = await self.identity.hidden_key(principal, project)
         if self.signature == "v2":
             return sigv2.signed_url(base_url, method, name.bucket, name.key, key_id, secret, self.now() + seconds)
         return sigv4.signed_url(base_url, method, name.bucket, name.key, key_id, secret, seconds, self.now())

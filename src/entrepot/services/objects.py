@@ -1,6 +1,7 @@
 """Named bytes in buckets: put, open, look up, list, delete. Knows neither HTTP nor SQL."""
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -9,7 +10,7 @@ from entrepot.auth.permissions import authorize, may, require_known
 from entrepot.catalog import audit, blobs, listing, objects, uploads
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.ids import text_id
-from entrepot.errors import DigestMismatch, EntrepotError, NotFound, QuotaExceeded
+from entrepot.errors import BadName, DigestMismatch, EntrepotError, NotFound, QuotaExceeded, TooLarge
 from entrepot.failpoints import failpoint
 from entrepot.model import (
     ALWAYS,
@@ -42,6 +43,19 @@ STEP: Final = 64 << 20
 ONE_REQUEST_SECONDS: Final = 86400.0
 MAX_KEY_BYTES: Final = 1024
 MAX_AREA_KEY_BYTES: Final = 1280
+MAX_LABELS_BYTES: Final = 2048
+OWN_LABEL: Final = "prominence_sha256"
+"""What the server itself says of an object; no client's word."""
+_LABEL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}\Z")
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Raises: BadName for a label that could not be a header; TooLarge for over 2 KiB of them."""
+    for name, value in labels.items():
+        if not _LABEL.match(name) or name.lower() == OWN_LABEL or not (value.isprintable() or not value):
+            raise BadName("a label cannot be kept", why="names are header names, values hold no control characters")
+    if sum(len(name) + len(value.encode()) for name, value in labels.items()) > MAX_LABELS_BYTES:
+        raise TooLarge("the labels are too large", why=f"at most {MAX_LABELS_BYTES} bytes are kept")
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from typing import Final
 
 from entrepot.auth.permissions import authorize, may
-from entrepot.catalog import blobs, listing, objects, projects
+from entrepot.catalog import listing, objects, projects
 from entrepot.catalog.database import Transaction
 from entrepot.errors import NoBucket
 from entrepot.model import (
@@ -12,7 +12,6 @@ from entrepot.model import (
     AreaKind,
     Bucket,
     Digest,
-    Instant,
     Kind,
     ObjectName,
     Principal,
@@ -41,12 +40,15 @@ def resource_of(tx: Transaction, bucket: Bucket, key: str = "") -> Resource:
 
 
 def _area_of(tx: Transaction, key: str) -> Area:
-    """Whose part of a bucket with areas `key` lies in; outside all of them it is nobody's."""
+    """Whose part of a bucket with areas `key` lies in; outside all of them it is nobody's.
+
+    As the prefix of a list it must reach past the slash: `uploads/bo` begins the names of more users than one.
+    """
     if key.startswith(SCRATCH):
-        job = key.removeprefix(SCRATCH).partition("/")[0]
-        return Area(AreaKind.JOB, job, projects.owner_of_job(tx, job))
-    segment, _, rest = key.removeprefix(UPLOADS).partition("/")
-    owner = projects.area_of(tx, segment) if key.startswith(UPLOADS) else None
+        job, slash, _ = key.removeprefix(SCRATCH).partition("/")
+        return Area(AreaKind.JOB, job, projects.owner_of_job(tx, job)) if slash else Area(AreaKind.JOB, "")
+    segment, slash, rest = key.removeprefix(UPLOADS).partition("/")
+    owner = projects.area_of(tx, segment) if key.startswith(UPLOADS) and slash else None
     if owner is None:
         return Area(AreaKind.JOB, "")
     if owner.kind is AreaKind.USER:
@@ -66,11 +68,6 @@ def allowed(tx: Transaction, principal: Principal, action: Action, name: ObjectN
 def holder_of(principal: Principal) -> str:
     """Who a lease belongs to: the principal that was told the bytes are here."""
     return f"principal:{principal.id}"
-
-
-def was_told(tx: Transaction, principal: Principal, digest: Digest, now: Instant) -> bool:
-    """Whether the principal was told lately that those bytes are here: it may refer to them, not read them."""
-    return principal.id != 0 and blobs.leased_until(tx, digest, holder_of(principal)) > now
 
 
 def can_read(tx: Transaction, principal: Principal, digest: Digest) -> bool:

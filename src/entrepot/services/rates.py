@@ -1,9 +1,11 @@
 """How often somebody may do something: counted here, in memory, for each key apart."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final
+from weakref import WeakValueDictionary
 
 from entrepot.errors import TooOften
 
@@ -36,3 +38,14 @@ class Rate:
     def forget(self, key: Hashable) -> None:
         """Begin to count anew."""
         self._times.pop(key, None)
+
+
+class Turns:
+    """One lock for each key that is in use."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, key: Hashable) -> asyncio.Lock:
+        """The lock of that key."""
+        return self._locks.setdefault(key, asyncio.Lock())

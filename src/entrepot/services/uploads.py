@@ -36,8 +36,8 @@ from entrepot.model import (
 )
 from entrepot.model import Piece as Bytes
 from entrepot.services.identity import principal_of
-from entrepot.services.objects import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, Objects
-from entrepot.services.places import allowed, can_read, resource_of, was_told
+from entrepot.services.objects import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, Objects, check_labels
+from entrepot.services.places import allowed, can_read, resource_of
 from entrepot.storage.assembly import Assembly
 from entrepot.storage.blobs import BlobStore
 
@@ -132,13 +132,14 @@ class Uploads:
         if (
             blob is None
             or (wish.size is not None and wish.size != blob.size)
-            or not (can_read(tx, principal, blob.digest) or was_told(tx, principal, blob.digest, self.now()))
+            or not can_read(tx, principal, blob.digest)
         ):
             return None
         blobs.hold(tx, blob.digest)
         return self.objects.point(tx, principal, bucket, wish.name.key, blob, wish.facts, condition)
 
     def _may_begin(self, tx: Transaction, principal: Principal, wish: Wish) -> tuple[Bucket, Condition]:
+        check_labels(wish.facts.metadata)
         bucket, resource = allowed(tx, principal, Action.CREATE, wish.name)
         object_key(wish.name.key, MAX_AREA_KEY_BYTES if bucket.areas else MAX_KEY_BYTES)
         return bucket, Condition(wish.absent, None, may(principal, Action.OVERWRITE, resource))
@@ -149,7 +150,7 @@ class Uploads:
         if wish.size is None:
             return None, False
         for found in uploads.open_ones(tx, principal.id, bucket.id, wish.name.key, wish.size):
-            if found.facts["edges"] == wish.edges and found.facts["sha256"] == (wish.sha256 and wish.sha256.hex):
+            if _is_for(found, principal, wish):
                 return found, False
         if wish.edges is None or wish.sha256 is not None:
             return None, False
@@ -159,20 +160,10 @@ class Uploads:
     def _insert(self, tx: Transaction, principal: Principal, wish: Wish, upload_id: str) -> None:
         bucket, _ = self._may_begin(tx, principal, wish)
         now = self.now()
-        facts: dict[str, Any] = {
-            "type": wish.facts.content_type,
-            "labels": dict(wish.facts.metadata),
-            "expires_at": wish.facts.expires_at,
-            "absent": wish.absent,
-            "edges": wish.edges,
-            "sha256": wish.sha256.hex if wish.sha256 else None,
-            "principal": principal.name,
-            "groups": list(principal.groups),
-            "job": principal.job,
-        }
         uploads.begin(
             tx, upload_id, bucket.project_id, principal.id, now, now + LIFE_SECONDS, bucket_id=bucket.id,
-            name=wish.name.key, size=wish.size, reserve=wish.size or 0, facts=facts,
+            name=wish.name.key, size=wish.size, reserve=wish.size or 0,
+            facts=_facts_of(principal, wish),
         )  # fmt: skip
 
     async def write(self, upload_id: str, offset: int, body: Body, sha256: str | None, size: int | None) -> Piece:
@@ -362,6 +353,28 @@ class Uploads:
             raise NotFound("no such upload", why="its bytes were lost", advice="begin a new one") from None
         made = Assembly(staging, fresh.front, fresh.hash_state, [(piece.start, piece.stop) for piece in pieces])
         return self._open.setdefault(upload.id, _Area(made))
+
+
+def _facts_of(principal: Principal, wish: Wish) -> dict[str, Any]:
+    """What the row remembers of a wish, and of whoever has it."""
+    return {
+        "type": wish.facts.content_type,
+        "labels": dict(wish.facts.metadata),
+        "expires_at": wish.facts.expires_at,
+        "absent": wish.absent,
+        "edges": wish.edges,
+        "sha256": wish.sha256.hex if wish.sha256 else None,
+        "principal": principal.name,
+        "groups": list(principal.groups),
+        "job": principal.job,
+    }
+
+
+def _is_for(found: Upload, principal: Principal, wish: Wish) -> bool:
+    """Whether that upload is this very wish again. An expiry counts from the first time it was asked; here only whether there is one."""
+    known, asked = dict(found.facts), _facts_of(principal, wish)
+    same_end = (known.pop("expires_at") is None) == (asked.pop("expires_at") is None)
+    return same_end and known == asked
 
 
 def _resumable(tx: Transaction, upload_id: str) -> Upload:

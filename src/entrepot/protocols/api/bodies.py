@@ -8,7 +8,7 @@ from entrepot import strict_json
 from entrepot.errors import BadRequest
 from entrepot.protocols.base import Request, UnsupportedType
 
-MAX_JSON: Final = 4 << 20
+MAX_JSON: Final = 64 << 10
 ShapeT = TypeVar("ShapeT")
 
 

@@ -76,6 +76,8 @@ def parse(method: str, raw_path: bytes, raw_query: bytes) -> Call:
 
 
 def _text(raw: bytes) -> str:
+    if b"%00" in raw:
+        raise BadName("a key holds no NUL")
     try:
         return unquote_to_bytes(raw).decode()
     except UnicodeDecodeError as error:

@@ -97,6 +97,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("job_pkey")),
     )
     op.create_table(
+        "job_owner",
+        sa.Column("job", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("principal_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.PrimaryKeyConstraint("job", name=op.f("job_owner_pkey")),
+    )
+    op.create_table(
         "lease",
         sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("holder", sa.Text(), nullable=False),
@@ -202,15 +208,6 @@ def upgrade() -> None:
     )
     op.create_index(op.f("access_key_principal_id"), "access_key", ["principal_id"], unique=False)
     op.create_table(
-        "job_owner",
-        sa.Column("job", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
-        sa.Column("principal_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["principal_id"], ["principal.id"], name=op.f("job_owner_principal_id_fkey"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("job", name=op.f("job_owner_pkey")),
-    )
-    op.create_table(
         "object",
         sa.Column("bucket_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
@@ -235,6 +232,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("expires_at IS NOT NULL"),
         postgresql_where=sa.text("expires_at IS NOT NULL"),
     )
+    op.create_index("object_version_key", "object", ["version"], unique=True)
     op.create_table(
         "object_version",
         sa.Column("bucket_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -248,10 +246,10 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("removed_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["bucket_id"], ["bucket.id"], name=op.f("object_version_bucket_id_fkey")),
-        sa.UniqueConstraint("version", name=op.f("object_version_version_key")),
     )
     op.create_index("object_version_name", "object_version", ["bucket_id", "name", "version"], unique=False)
     op.create_index(op.f("object_version_removed_at"), "object_version", ["removed_at"], unique=False)
+    op.create_index("object_version_version", "object_version", ["version"], unique=True)
     op.create_table(
         "piece",
         sa.Column("upload_id", sa.Text(), nullable=False),
