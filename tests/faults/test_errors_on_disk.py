@@ -85,9 +85,6 @@ def test_a_part_that_cannot_be_synced_ends_its_upload_for_good(
     assert server.stop() == 0
 
 
-@pytest.mark.xfail(
-    raises=AssertionError, reason="services.uploads.commit opens the upload again, though its bytes are lost"
-)
 @pytest.mark.parametrize(("error", "status"), ERRORS[:2])
 @pytest.mark.parametrize("point", RECEIVING[1:])
 def test_a_resumed_upload_that_cannot_be_made_safe_is_gone_for_good(

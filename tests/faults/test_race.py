@@ -302,9 +302,6 @@ async def test_a_commit_sent_twice_at_once_ends_in_one_object(inside: Inside) ->
     assert list(inside.blobs.driver.staged()) == []
 
 
-@pytest.mark.xfail(
-    raises=OSError, reason="services.uploads._complete takes its turn and does not look whether the area was closed"
-)
 async def test_an_upload_that_is_aborted_while_it_is_committed_is_refused_or_stored(
     inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:

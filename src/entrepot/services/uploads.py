@@ -38,6 +38,7 @@ from entrepot.model import Piece as Bytes
 from entrepot.services.identity import principal_of
 from entrepot.services.objects import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, Objects, check_labels
 from entrepot.services.places import allowed, can_read, resource_of
+from entrepot.services.rates import Turns
 from entrepot.storage.assembly import Assembly
 from entrepot.storage.blobs import BlobStore
 
@@ -95,6 +96,7 @@ class Uploads:
     catalog: Catalog
     now: Clock
     _open: dict[str, _Area] = field(default_factory=dict)
+    _opening: Turns = field(default_factory=Turns)
 
     async def begin(self, principal: Principal, wish: Wish) -> Session | StoredObject:
         """An upload to send parts to; or the object itself if the principal may already read these bytes.
@@ -231,7 +233,7 @@ class Uploads:
             await self.blobs.run(area.assembly.staging.sync)
         except (OSError, EntrepotError):
             area.check()
-            await self.discard(upload.id)
+            await self._forget(upload.id)
             raise
         async with area.turn:
             area.check()
@@ -257,9 +259,21 @@ class Uploads:
         return Session(upload.id, "done", object=stored)
 
     async def discard(self, upload_id: str) -> None:
-        """Forget the upload and its bytes. Raises: NotFound."""
-        if not await self.catalog.write(lambda tx: uploads.drop(tx, upload_id)):
+        """Forget the upload and its bytes. Raises: NotFound; Conflict while it is being completed."""
+
+        def drop(tx: Transaction) -> bool:
+            found = uploads.find(tx, upload_id)
+            if found and found.state == "completing":
+                raise Conflict(_FINISHED)
+            return uploads.drop(tx, upload_id)
+
+        if not await self.catalog.write(drop):
             raise NotFound("no such upload")
+        await self._forget(upload_id)
+
+    async def _forget(self, upload_id: str) -> None:
+        """The row, if it is still there, and the bytes are gone."""
+        await self.catalog.write(lambda tx: uploads.drop(tx, upload_id))
         area = self._open.pop(upload_id, None)
         if area is None:
             await self.blobs.run(self.blobs.driver.discard, upload_id)
@@ -279,9 +293,9 @@ class Uploads:
         try:
             return await self._complete(upload, size, sha256)
         except DigestMismatch:
-            await self.discard(upload_id)
+            await self._forget(upload_id)
             raise
-        except BaseException:
+        except BaseException:  # opens what is still there: bytes that were lost took their row with them
             await self.catalog.write(lambda tx: uploads.reopen(tx, upload_id))
             raise
 
@@ -290,13 +304,18 @@ class Uploads:
         area = await self._area(upload)
         principal, bucket, condition = await self.catalog.read(lambda tx: self._still_may(tx, upload))
         async with area.turn:
+            area.check()
             digest = await self.blobs.run_hash(area.assembly.finish, size)
             if promised - {digest}:
                 raise DigestMismatch(f"the sha256 of the bytes is {digest}, you gave {(promised - {digest}).pop()}")
             claims = Claims(size, {Algorithm.SHA256: digest})
-            area.closed = True
-            self._open.pop(upload.id, None)
-            received = await self.blobs.run(self.blobs.assemble, area.assembly, size, claims)
+            area.closed = True  # and stays in sight until its row is done, so that no late part opens the file again
+            try:
+                received = await self.blobs.run(self.blobs.assemble, area.assembly, size, claims)
+            except BaseException:  # a failed sync is final
+                await self.catalog.write(lambda tx: uploads.drop(tx, upload.id))
+                self._open.pop(upload.id, None)
+                raise
 
         def bind(tx: Transaction) -> tuple[StoredObject, str]:
             key = blobs.keep(tx, received.blob, received.edges, self.now())
@@ -312,6 +331,8 @@ class Uploads:
             await self.blobs.unlink_loser(received)
             await self.catalog.write(lambda tx: uploads.drop(tx, upload.id))
             raise
+        finally:
+            self._open.pop(upload.id, None)
         if key != received.blob.key:
             await self.blobs.unlink_loser(received)
         return Session(upload.id, "done", object=stored)
@@ -339,20 +360,28 @@ class Uploads:
         return principal, bucket, Condition(upload.facts["absent"], None, overwrite)
 
     async def _area(self, upload: Upload) -> _Area:
-        """The upload's staging area, taken up again if another process left it."""
-        found = self._open.get(upload.id)
-        if found:
+        """The upload's staging area, taken up again if another process left it; by one caller at a time."""
+        async with self._opening.of(upload.id):
+            found = self._open.get(upload.id)
+            if found is None:
+                found = self._open[upload.id] = await self._taken_up(upload.id)
             return found
+
+    async def _taken_up(self, upload_id: str) -> _Area:
         fresh, pieces = await self.catalog.read(
-            lambda tx: (uploads.known(tx, upload.id), uploads.pieces(tx, upload.id))
+            lambda tx: (uploads.known(tx, upload_id), uploads.pieces(tx, upload_id))
         )
+        if fresh.state == "done":
+            raise Conflict(_FINISHED)
         try:
-            staging = await self.blobs.run(self.blobs.driver.reopen, upload.id)
+            staging = await self.blobs.run(self.blobs.driver.reopen, upload_id)
+            if staging.size() < max((piece.stop for piece in pieces), default=0):
+                await self.blobs.run(staging.discard)
+                raise NotFound("the staging area is shorter than what was acknowledged")
         except NotFound:
-            await self.discard(upload.id)
+            await self._forget(upload_id)
             raise NotFound("no such upload", why="its bytes were lost", advice="begin a new one") from None
-        made = Assembly(staging, fresh.front, fresh.hash_state, [(piece.start, piece.stop) for piece in pieces])
-        return self._open.setdefault(upload.id, _Area(made))
+        return _Area(Assembly(staging, fresh.front, fresh.hash_state, [(piece.start, piece.stop) for piece in pieces]))
 
 
 def _facts_of(principal: Principal, wish: Wish) -> dict[str, Any]:
@@ -371,7 +400,7 @@ def _facts_of(principal: Principal, wish: Wish) -> dict[str, Any]:
 
 
 def _is_for(found: Upload, principal: Principal, wish: Wish) -> bool:
-    """Whether that upload is this very wish again. An expiry counts from the first time it was asked; here only whether there is one."""
+    """Whether that upload is this very wish again; an expiry counts from the first time it was asked."""
     known, asked = dict(found.facts), _facts_of(principal, wish)
     same_end = (known.pop("expires_at") is None) == (asked.pop("expires_at") is None)
     return same_end and known == asked

@@ -34,6 +34,10 @@ class Staging(Protocol):
         """Up to `length` bytes from `offset`: fewer only at the end of what was written."""
         ...
 
+    def size(self) -> int:
+        """Where the last byte that was written ends."""
+        ...
+
     def sync(self) -> None:
         """All that was written is on disk. Raises: OSError; then the area is lost and must be discarded."""
 

@@ -78,6 +78,10 @@ class LocalStaging:
         """As `Staging.read`."""
         return os.pread(self._descriptor, length, offset)
 
+    def size(self) -> int:
+        """As `Staging.size`."""
+        return os.fstat(self._descriptor).st_size
+
     def sync(self) -> None:
         """As `Staging.sync`."""
         try:

@@ -28,6 +28,10 @@ class MemoryStaging:
         """As `Staging.read`."""
         return os.pread(self._descriptor, length, offset)
 
+    def size(self) -> int:
+        """As `Staging.size`."""
+        return os.fstat(self._descriptor).st_size
+
     def sync(self) -> None:
         """As `Staging.sync`: nothing to do."""
 
