@@ -17,7 +17,7 @@ NAMES: Final = frozenset(
     blob.verified blob.synced blob.renamed blob.folder_synced blob.loser_unlinking
     catalog.committing catalog.committed answer.sending name.deleted
     gc.marked gc.unlinking gc.unlinked gc.forgotten sweep.unlinking scrub.quarantined
-    quota.released lease.taken epoch.raised checkpoint.starting drain.started job.claimed job.finished ballast.released
+    quota.released lease.taken epoch.raised checkpoint.starting drain.started job.claimed job.finished
     cache.filled cache.renamed
     """.split()
 )

@@ -167,7 +167,12 @@ class Connection:
 async def _send_all(out: int, descriptor: int, offset: int, count: int) -> None:
     loop = asyncio.get_running_loop()
     while count:
-        sent = await loop.run_in_executor(_senders, _send_some, out, descriptor, offset, count)
+        sending = loop.run_in_executor(_senders, _send_some, out, descriptor, offset, count)
+        try:
+            sent = await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            await asyncio.wait([sending])  # until then neither descriptor may become another file's
+            raise
         offset, count = offset + sent, count - sent
         if count and sent < SENDFILE_BYTES:
             writable = asyncio.Event()

@@ -62,9 +62,10 @@ async def opened(settings: Settings, master: bytes, fetch: Fetch = fetch_json) -
     blobs = BlobStore(LocalDriver(settings.data), time.time, limits)
     try:
         server = Server(settings, master, catalog, blobs, fetch)
-        await recover_staging(catalog, blobs)
-        await catalog.write(first_rows)
         await server.epoch.advance()
+        if not server.epoch.restored:  # a catalog from the past does not know of younger uploads
+            await recover_staging(catalog, blobs)
+        await catalog.write(first_rows)
         yield server
     finally:
         await catalog.close()

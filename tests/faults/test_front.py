@@ -1,5 +1,6 @@
 """The HTTP front against broken, hostile, slow and dying clients: one right answer or none, nothing stored by half."""
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from entrepot import front
 from tests.asking import Answer, ask
 from tests.faults.sockets import Peer, hear_one
 from tests.running import RunningServer, running_server
@@ -635,3 +637,36 @@ def test_no_answer_and_no_log_of_all_this_shows_a_token_or_a_fault_of_ours(serve
     assert "a fault of ours" not in log
     assert "Traceback" not in log
     assert "Exception in ASGI" not in log
+
+
+async def test_a_descriptor_is_closed_only_when_the_kernel_is_done_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    file, out = os.open(__file__, os.O_RDONLY), os.dup(ours.fileno())
+    steps: list[str] = []
+    sending, send = threading.Event(), front._send_some
+
+    def slow_send(*args: int) -> int:
+        sending.set()
+        time.sleep(0.1)
+        steps.append("sent")
+        return send(*args)
+
+    async def serve() -> None:
+        try:
+            await front._send_all(out, file, 0, 1000)
+        finally:
+            steps.append("closed")
+
+    monkeypatch.setattr(front, "_send_some", slow_send)
+    task = asyncio.create_task(serve())
+    assert await asyncio.to_thread(sending.wait, 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0.3)
+    assert steps == ["sent", "closed"]
+    for descriptor in (file, out):
+        os.close(descriptor)
+    ours.close()
+    theirs.close()

@@ -7,7 +7,7 @@ Told "it is here" takes a lease; accepting a name writes its reference in the sa
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import bindparam, delete, exists, func, select, text, update
+from sqlalchemy import bindparam, delete, exists, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog.database import LostRace, Query, Row, Transaction
@@ -42,7 +42,6 @@ _LEASE: Final = Query(
 _LEASED: Final = Query(
     select(lease.c.until).where(lease.c.digest == bindparam("digest"), lease.c.holder == bindparam("holder"))
 )
-_REFERRED: Final = Query(select(reference.c.project_id).where(reference.c.digest == bindparam("digest")).distinct())
 _EDGES: Final = Query(
     select(blob.c.digest).where(blob.c.edges == bindparam("edges"), blob.c.size == bindparam("size"), PRESENT).limit(16)
 )
@@ -93,9 +92,6 @@ _OLDEST: Final = Query(
     .where(PRESENT, blob.c.digest > bindparam("after"))
     .order_by(blob.c.digest)
     .limit(bindparam("limit"))
-)
-_TOTALS: Final = Query(
-    select(func.count(), func.coalesce(func.sum(blob.c.size), 0)).where(text("blob.state = 'present'"))
 )
 _EXPIRED_LEASES: Final = Query(delete(lease).where(lease.c.until <= bindparam("now")))
 
@@ -165,11 +161,6 @@ def let_go(tx: Transaction, kind: str, owner_id: int) -> None:
     tx.run(_LET_GO, kind=kind, owner_id=owner_id)
 
 
-def referring_projects(tx: Transaction, digest: Digest) -> set[int]:
-    """Projects with a name, live or in the trash, for these bytes."""
-    return {row[0] for row in tx.rows(_REFERRED, digest=digest.hex)}
-
-
 def take_lease(tx: Transaction, digest: Digest, holder: str, until: Instant) -> None:
     """Keep these bytes until then for someone who was told they are here."""
     tx.run(_LEASE, digest=digest.hex, holder=holder, until=until)
@@ -234,13 +225,6 @@ def known_key(tx: Transaction, key: str) -> bool:
 def after(tx: Transaction, digest_hex: str, limit: int) -> list[Blob]:
     """Present blobs in order of digest, from the one after `digest_hex`: the scrubber's walk."""
     return [blob_of(row) for row in tx.rows(_OLDEST, after=digest_hex, limit=limit)]
-
-
-def totals(tx: Transaction) -> tuple[int, int]:
-    """Number and bytes of present blobs."""
-    row = tx.row(_TOTALS)
-    assert row
-    return int(row[0]), int(row[1])
 
 
 def drop_expired_leases(tx: Transaction, now: Instant) -> int:
