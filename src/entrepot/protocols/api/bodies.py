@@ -18,6 +18,6 @@ async def read_shape(request: Request, shape: type[ShapeT]) -> ShapeT:
     if kind != "application/json":
         raise UnsupportedType("the body is not JSON", advice="send Content-Type: application/json")
     try:
-        return msgspec.convert(strict_json.read_object(await request.read(MAX_JSON)), shape)
+        return msgspec.convert(strict_json.read_body(await request.read(MAX_JSON)), shape)
     except ValueError as error:
         raise BadRequest("the body cannot be read", why=str(error)) from error

@@ -113,7 +113,7 @@ async def _members(request: Request, *, needed: bool = True) -> dict[str, Any]:
     if kind != "application/json":
         raise UnsupportedType("the body is not JSON", advice="send Content-Type: application/json")
     try:
-        return strict_json.read_object(data)
+        return strict_json.read_body(data)
     except ValueError as error:
         raise BadRequest("the body is not a JSON object", why=str(error)) from error
 
