@@ -173,7 +173,8 @@ class Uploads:
 
         A part may come twice and in any order; one sent again replaces what it touches. `size` is what was announced.
         Raises: NotFound; Conflict while it is completed; BadRange outside the announced size; DigestMismatch; BodyCut;
-        QuotaExceeded; DiskFull. What was acknowledged before stays.
+        QuotaExceeded; DiskFull. What was acknowledged elsewhere stays; what a part touches counts no more, even if it
+        is refused.
         """
         upload = await self.catalog.read(lambda tx: self._writable(tx, upload_id))
         limit = MAX_BYTES if upload.size is None else upload.size
