@@ -1,4 +1,4 @@
-"""The data folder: made once, held by one server, and its epoch, which tells a restored catalog from a current one."""
+"""The data folder: made once, held by one server; its mark and its epoch tell whether the catalog is the one for it."""
 
 import fcntl
 import os
@@ -11,10 +11,20 @@ _NETWORK: Final = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "
 
 
 def prepare(path: str, *, force_network_disk: bool = False) -> None:
-    """The folder, 0700; everything made from now on is ours alone. Raises: UsageError for a network file system."""
+    """The folder, 0700; everything made from now on is ours alone, and as many files may be open as the system allows.
+
+    Raises: UsageError if it cannot be made or written, or is on a network file system.
+    """
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.makedirs(path, 0o700, exist_ok=True)
+    most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
+    try:
+        os.makedirs(path, 0o700, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--data {path} cannot be made", why=error.strerror or "") from error
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise UsageError(f"--data {path} cannot be used", why="this user may not write there")
     kind = file_system(path)
     if kind in _NETWORK and not force_network_disk:
         raise UsageError(
@@ -50,6 +60,20 @@ def lock(path: str) -> int:
     return descriptor
 
 
+def read_mark(path: str) -> str | None:
+    """What `blobs/STORE` says: which store these bytes belong to; None if they are of no store yet."""
+    try:
+        with open(os.path.join(path, "blobs", "STORE")) as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return None
+
+
+def write_mark(path: str, mark: str) -> None:
+    """Say which store these bytes belong to."""
+    _replace(os.path.join(path, "blobs", "STORE"), mark)
+
+
 def read_epoch(path: str) -> int:
     """The number in `blobs/EPOCH`; 0 if there is none yet."""
     try:
@@ -60,10 +84,14 @@ def read_epoch(path: str) -> int:
 
 
 def write_epoch(path: str, epoch: int) -> None:
-    """Replace the number, safely."""
-    final = os.path.join(path, "blobs", "EPOCH")
+    """Replace the number."""
+    _replace(os.path.join(path, "blobs", "EPOCH"), str(epoch))
+
+
+def _replace(final: str, text: str) -> None:
+    """A file that holds the old text or the new one, whatever happens."""
     with open(final + ".new", "w") as file:
-        file.write(str(epoch))
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.rename(final + ".new", final)

@@ -14,7 +14,7 @@ from typing import Final
 NAMES: Final = frozenset(
     """
     upload.reserved upload.staged upload.written upload.synced upload.progressed
-    blob.verified blob.synced blob.renamed blob.folder_synced blob.loser_unlinking
+    blob.verified blob.synced blob.renamed blob.folder_synced blob.loser_unlinking blob.reading
     catalog.committing catalog.committed answer.sending name.deleted
     gc.marked gc.unlinking gc.unlinked gc.forgotten sweep.unlinking scrub.quarantined
     quota.released lease.taken epoch.raised checkpoint.starting drain.started job.claimed job.finished

@@ -18,7 +18,7 @@ from entrepot.catalog.sqlite import SqliteCatalog
 from entrepot.catalog.upgrade import upgrade
 from entrepot.errors import EntrepotError, Unavailable
 from entrepot.failpoints import failpoint
-from entrepot.front import entrance
+from entrepot.front.entrance import entrance
 from entrepot.jobs.expire import recover_staging
 from entrepot.listening import Listener
 from entrepot.model import MAX_QUOTA, Kind, Role
@@ -62,6 +62,7 @@ async def opened(settings: Settings, master: bytes, fetch: Fetch = fetch_json) -
     blobs = BlobStore(LocalDriver(settings.data), time.time, limits)
     try:
         server = Server(settings, master, catalog, blobs, fetch)
+        await server.epoch.recognise()
         await server.epoch.advance()
         if not server.epoch.restored:  # a catalog from the past does not know of younger uploads
             await recover_staging(catalog, blobs)

@@ -11,7 +11,8 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from entrepot.certificate import self_signed
-from entrepot.front import Entrance
+from entrepot.errors import UsageError
+from entrepot.front.entrance import Entrance
 from entrepot.settings import Settings
 
 _log: Final = logging.getLogger("entrepot.listening")
@@ -44,7 +45,10 @@ class Listener:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(*self._files())
+        try:
+            context.load_cert_chain(*self._files())
+        except ssl.SSLError as error:
+            raise UsageError("--tls-cert and --tls-key are no PEM certificate and its key", why=str(error)) from error
         return context
 
     def reload_certificate(self) -> None:
@@ -56,12 +60,16 @@ class Listener:
                 _log.exception("the certificate cannot be read; the old one stays")
 
     async def start(self) -> None:
-        """Listen; `url` is set from then on."""
+        """Listen; `url` is set from then on. Raises: UsageError for an address that is taken or not of this machine."""
         loop = asyncio.get_running_loop()
         family = socket.AF_INET6 if ":" in self._settings.host else socket.AF_INET
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((self._settings.host, self._settings.port))
+        try:
+            listening.bind((self._settings.host, self._settings.port))
+        except OSError as error:
+            listening.close()
+            raise UsageError(f"--listen {self._settings.listen} cannot be used", why=error.strerror or "") from error
         port = listening.getsockname()[1]
 
         self._server = await loop.create_server(

@@ -152,8 +152,10 @@ class Opened:
     blob: Blob
     span: Span
     delivery: Delivery
-    verified: "Callable[[bool], Awaitable[None]] | None" = None
-    """Set if the bytes must be hashed on their way out: told whether they were right before the last leave."""
+    judge: "Callable[[bool], Awaitable[None]] | None" = None
+    """To be told that the bytes are right, or that they are wrong or cannot be read."""
+    must_hash: bool = False
+    """On their way out; the judge is told before the last of them leave."""
 
     def close(self) -> None:
         """Let go of the bytes: they were sent, or will not be."""
@@ -281,6 +283,7 @@ class Project:
     quota: int
     used: int
     reserved: int
+    objects: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from entrepot.gate import Gate
 from entrepot.jobs.collect import Collector
 from entrepot.jobs.epoch import FACT, Epoch
 from entrepot.jobs.expire import Expiry
-from entrepot.jobs.runner import Job, Runner
+from entrepot.jobs.runner import Job, Runner, patient_clock
 from entrepot.model import Opened
 from entrepot.protocols.api import Api
 from entrepot.protocols.api.administration import Administration
@@ -34,6 +34,7 @@ from entrepot.services.identity import Identity
 from entrepot.services.links import Links
 from entrepot.services.objects import Objects
 from entrepot.services.projects import Projects
+from entrepot.services.staging import StagingAreas
 from entrepot.services.uploads import Uploads
 from entrepot.settings import Settings
 from entrepot.storage.blobs import DAY, BlobStore
@@ -87,7 +88,7 @@ class Server:
             oidc=_provider(settings, fetch),
         )  # fmt: skip
         objects = Objects(blobs, catalog, now)
-        uploads = Uploads(objects, blobs, catalog, now)
+        uploads = Uploads(objects, blobs, catalog, now, StagingAreas(blobs, catalog))
         links = Links(self.identity, catalog, now, settings.prominence_signature)
         project_service = Projects(catalog, now)
         administration = Administration(Accounts(catalog, self.identity, now), project_service)
@@ -98,11 +99,12 @@ class Server:
         self.ops = Ops(self.identity, self.meters.registry, self.state)
         for endpoint in (self.data, self.s3, self.api, self.ops):
             check_calls(endpoint)
-        collector = Collector(catalog, blobs, now, settings.remove_grace_seconds, self._held)
-        expiry = Expiry(catalog, uploads, now, settings.trash_days * DAY, blobs.is_full)
+        patient = patient_clock()
+        collector = Collector(catalog, blobs, patient, settings.remove_grace_seconds, self._held)
+        expiry = Expiry(catalog, uploads, patient, settings.trash_days * DAY, blobs.is_full)
         self.runner = Runner(
             catalog,
-            now,
+            patient,
             [
                 Job("expire", settings.collect_seconds, expiry.expire),
                 Job("collect", settings.collect_seconds, collector.collect),

@@ -191,6 +191,7 @@ class ProjectShape(Shape, frozen=True):
     quota: int | None = None
     used: int = 0
     reserved: int = 0
+    objects: int = 0
 
 
 class ProjectRequest(Shape, frozen=True):

@@ -251,12 +251,12 @@ async def test_a_quarantined_blob_is_absent_and_a_push_brings_it_back(catalog: C
 async def test_who_holds_a_digest_is_found_by_bucket_and_by_prefix(catalog: Catalog) -> None:
     await catalog.write(lambda tx: put(tx, "uploads/bob/x", 1))
     bucket = await catalog.read(home_of)
-    assert await catalog.read(lambda tx: objects.buckets_with(tx, digest_of(1))) == [bucket.id]
+    assert await catalog.read(lambda tx: objects.buckets_with(tx, digest_of(1), NOW)) == [bucket.id]
     stop = listing.successor("uploads/bob/")
-    held = await catalog.read(lambda tx: objects.names_below(tx, bucket.id, digest_of(1), "uploads/bob/", stop, 9))
+    held = await catalog.read(lambda tx: objects.names_below(tx, bucket.id, digest_of(1), "uploads/bob/", stop, 9, NOW))
     assert held == ["uploads/bob/x"]
     other = await catalog.read(
-        lambda tx: objects.names_below(tx, bucket.id, digest_of(1), "uploads/bo/", "uploads/bo0", 9)
+        lambda tx: objects.names_below(tx, bucket.id, digest_of(1), "uploads/bo/", "uploads/bo0", 9, NOW)
     )
     assert not other
 
@@ -272,7 +272,7 @@ async def test_expired_names_go_to_the_trash(catalog: Catalog) -> None:
     await catalog.write(lambda tx: put(tx, "kept", 2))
     assert await catalog.write(lambda tx: objects.remove_expired(tx, NOW + 4, 10)) == 0
     assert await catalog.write(lambda tx: objects.remove_expired(tx, NOW + 5, 10)) == 1
-    page = await catalog.read(lambda tx: listing.page(tx, home_of(tx), "", "", 10))
+    page = await catalog.read(lambda tx: listing.page(tx, home_of(tx), "", "", 10, now=NOW))
     assert keys(page.items) == ["kept"]
 
 
@@ -419,7 +419,7 @@ async def test_walking_page_by_page_shows_every_name_once_in_order(
     after: str | None = ""
     while after is not None:
         marker = after
-        page = await catalog.read(lambda tx, m=marker: listing.page(tx, bucket, prefix, m, limit, delimiter))  # type: ignore[misc]
+        page = await catalog.read(lambda tx, m=marker: listing.page(tx, bucket, prefix, m, limit, delimiter, now=NOW))  # type: ignore[misc]
         assert keys(page.items) == model_page(names, prefix, marker, limit, delimiter)
         found += keys(page.items)
         after = page.next

@@ -95,6 +95,7 @@ async def no_provider(url: str, token: str | None) -> dict[str, Any]:
 @asynccontextmanager
 async def opened_inside(folder: Path, database: str = "", **more: Any) -> AsyncIterator[Inside]:
     """The parts over that folder, recovered; garbage and trash have no grace."""
+    folder.mkdir(exist_ok=True)
     settings = Settings(
         data=str(folder), db=database, inline_bytes=INLINE_BYTES, reserve_bytes=1, trash_days=0, remove_grace_seconds=0,
         **more,

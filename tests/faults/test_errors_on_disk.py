@@ -281,3 +281,17 @@ def test_with_not_a_byte_left_for_the_catalog_reads_go_on_and_room_again_is_used
         assert server.stop() == 0
     finally:
         server.stop(9)
+
+
+def test_bytes_that_cannot_be_read_are_absent_until_somebody_pushes_them_again(zygote: Zygote, tmp_path: Path) -> None:
+    story = Story(zygote, tmp_path / "data")
+    server = story.start("blob.reading:errno=EIO")
+    data = os.urandom(SIZE)
+    story.put(server, "old", data)
+    with pytest.raises(DIED):
+        read(server, "old")
+    assert ask(url_of(server, "old"), headers=token(server)).status == 404
+    story.put(server, "old", data)
+    assert read(server, "old") == data
+    story.check(server)
+    assert server.stop() == 0

@@ -91,9 +91,10 @@ class Store(RuleBasedStateMachine):
             data = os.pread(found.delivery.descriptor, blob.size + 1, 0)
         finally:
             found.close()
-        if found.verified:
+        if found.must_hash:
             right = hashlib.sha256(data).hexdigest() == blob.digest.hex
-            await found.verified(right)
+            assert found.judge
+            await found.judge(right)
             if not right:
                 raise NotFound("cut")
         return data

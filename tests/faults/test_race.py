@@ -4,18 +4,16 @@ import asyncio
 import hashlib
 import os
 import random
-import secrets
 import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from entrepot.catalog import blobs, projects
 from entrepot.catalog.database import Transaction
@@ -24,24 +22,10 @@ from entrepot.model import Algorithm, Body, Claims, Condition, Digest, Facts, Ob
 from entrepot.services.uploads import Session, Uploads, Wish
 from entrepot.storage.local import LocalStaging
 from tests.faults.inside import BUCKET, Inside, body_of, opened_inside
+from tests.running import new_postgres
 
 SIZE = 9_000
 """Kept in files: the stores here keep up to 2,000 bytes in the catalog."""
-
-
-@contextmanager
-def new_postgres(url: str) -> Iterator[str]:
-    """A database of our own beside the shared one."""
-    name = f"race_{secrets.token_hex(4)}"
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    try:
-        with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        yield url.rpartition("/")[0] + f"/{name}"
-        with engine.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    finally:
-        engine.dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

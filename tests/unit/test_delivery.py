@@ -244,7 +244,7 @@ async def deliver_file(
         judged.append(right)
 
     descriptor = os.open(path, os.O_RDONLY)
-    opened = Opened(blob, span, FileSpan(descriptor, span, Stamp(len(data), 0, 0)), judge if hashed else None)
+    opened = Opened(blob, span, FileSpan(descriptor, span, Stamp(len(data), 0, 0)), judge, must_hash=hashed)
     request = request_of(plain=plain)
     headers = [(b"content-length", str(span.length).encode())]
     _, body = await sent(Response(200, headers, opened), request)

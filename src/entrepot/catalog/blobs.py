@@ -14,6 +14,8 @@ from entrepot.catalog.database import LostRace, Query, Row, Transaction
 from entrepot.catalog.schema import blob, inline_blob, lease, reference
 from entrepot.model import Algorithm, Blob, Digest, Instant, Stamp
 
+LAST: Final = "g"
+"""Sorts after every digest."""
 PRESENT: Final = text("blob.state = 'present'")
 """Written out, not bound: only then can the partial index `blob_present` answer."""
 _LEAVING: Final = text("blob.state <> 'present'")
@@ -48,11 +50,15 @@ _EDGES: Final = Query(
 _FREE: Final = ~exists().where(reference.c.digest == blob.c.digest) & ~exists().where(
     lease.c.digest == blob.c.digest, lease.c.until > bindparam("now")
 )
-_WALK: Final = Query(
-    select(blob.c.digest, blob.c.key, _FREE)
+_STEP: Final = Query(
+    select(blob.c.digest)
     .where(PRESENT, blob.c.digest > bindparam("after"))
     .order_by(blob.c.digest)
-    .limit(bindparam("limit"))
+    .offset(bindparam("step"))
+    .limit(1)
+)
+_FREE_BETWEEN: Final = Query(
+    select(blob.c.key).where(PRESENT, blob.c.digest > bindparam("after"), blob.c.digest <= bindparam("until"), _FREE)
 )
 _LOCK: Final = Query(
     select(blob.c.key).where(blob.c.key == bindparam("key"), PRESENT).with_for_update(skip_locked=True)
@@ -177,10 +183,12 @@ def with_edges(tx: Transaction, edges: str, size: int) -> list[Digest]:
     return [Digest(row[0]) for row in tx.rows(_EDGES, edges=edges, size=size)]
 
 
-def free_keys(tx: Transaction, after_digest: str, now: Instant, limit: int) -> tuple[list[str], str | None]:
-    """Keys among the next `limit` present blobs that nobody refers to or leases; where to go on, None at the end."""
-    rows = tx.rows(_WALK, after=after_digest, now=now, limit=limit)
-    return [key for _, key, free in rows if free], rows[-1][0] if len(rows) == limit else None
+def free_keys(tx: Transaction, after_digest: str, now: Instant, step: int) -> tuple[list[str], str | None]:
+    """Keys among the next `step` present blobs that nobody refers to or leases; where to go on, None at the end."""
+    row = tx.row(_STEP, after=after_digest, step=step - 1)
+    until = row[0] if row else None
+    rows = tx.rows(_FREE_BETWEEN, after=after_digest, until=until or LAST, now=now)
+    return [key for (key,) in rows], until
 
 
 def mark_free(tx: Transaction, keys: Sequence[str], now: Instant) -> list[str]:
@@ -217,9 +225,9 @@ def verified(tx: Transaction, key: str, stamp: Stamp | None, now: Instant) -> No
     tx.run(_VERIFIED, wanted=key, now=now, seen=stamp_text(stamp))
 
 
-def known_key(tx: Transaction, key: str) -> bool:
-    """Whether any row, of whatever state, holds this key."""
-    return tx.row(_KEYS, key=key) is not None
+def unknown_keys(tx: Transaction, keys: Sequence[str]) -> list[str]:
+    """Those of `keys` that no row, of whatever state, holds."""
+    return [key for key in keys if tx.row(_KEYS, key=key) is None]
 
 
 def after(tx: Transaction, digest_hex: str, limit: int) -> list[Blob]:

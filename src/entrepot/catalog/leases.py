@@ -6,7 +6,7 @@ from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog.database import Query, Transaction
-from entrepot.catalog.schema import dark_file, job, setting
+from entrepot.catalog.schema import blob, dark_file, job, setting
 from entrepot.model import Instant
 
 _KNOW: Final = Query(
@@ -38,6 +38,7 @@ _SEE: Final = Query(
 )
 _SEEN: Final = Query(select(dark_file.c.seen_at).where(dark_file.c.key == bindparam("key")))
 _UNSEE: Final = Query(delete(dark_file).where(dark_file.c.key == bindparam("key")))
+_UNSEE_KNOWN: Final = Query(delete(dark_file).where(dark_file.c.key.in_(select(blob.c.key))))
 
 
 def claim_job(tx: Transaction, name: str, me: str, now: Instant, until: Instant) -> bool:
@@ -77,5 +78,10 @@ def see_dark(tx: Transaction, key: str, now: Instant) -> Instant:
 
 
 def unsee_dark(tx: Transaction, key: str) -> None:
-    """It has a row, or is gone."""
+    """It is gone."""
     tx.run(_UNSEE, key=key)
+
+
+def unsee_known(tx: Transaction) -> None:
+    """Files that have a row by now are not dark."""
+    tx.run(_UNSEE_KNOWN)

@@ -6,12 +6,12 @@ delimiter a recursive query seeks from one entry to the next, past everything a 
 
 from typing import Final
 
-from sqlalchemy import Integer, TextClause, bindparam, select, text
+from sqlalchemy import Double, Integer, TextClause, bindparam, select, text
 
 from entrepot.catalog.database import Query, Transaction
-from entrepot.catalog.objects import COLUMNS, object_of
+from entrepot.catalog.objects import COLUMNS, LIVE, object_of
 from entrepot.catalog.schema import object_
-from entrepot.model import Bucket, CommonPrefix, Page, StoredObject
+from entrepot.model import Bucket, CommonPrefix, Instant, Page, StoredObject
 
 END: Final = "\U0010ffff" * 321
 """Sorts after every name of up to 1,280 bytes: the upper bound of an empty prefix."""
@@ -20,6 +20,7 @@ _WITHIN: Final = (
     object_.c.bucket_id == bindparam("bucket"),
     object_.c.name >= bindparam("start"),
     object_.c.name < bindparam("stop"),
+    LIVE,
 )
 _PAGE: Final = Query(select(*COLUMNS).where(*_WITHIN).order_by(object_.c.name).limit(bindparam("limit")))
 
@@ -28,6 +29,7 @@ _TYPED: Final = [
     for kind, names in (
         (object_.c.name.type, ("d", "d_next", "start", "stop")),
         (Integer(), ("cut", "limit")),
+        (Double(), ("now",)),
         (object_.c.bucket_id.type, ("bucket",)),
     )
     for name in names
@@ -36,12 +38,12 @@ _TYPED: Final = [
 _FOLDED: Final = """
 WITH RECURSIVE entry(name) AS (
   SELECT (SELECT o.name FROM object o
-    WHERE o.bucket_id = :bucket AND o.name >= :start AND o.name < :stop ORDER BY o.name LIMIT 1)
+    WHERE o.bucket_id = :bucket AND o.name >= :start AND o.name < :stop AND {live} ORDER BY o.name LIMIT 1)
   UNION ALL
   SELECT (SELECT o.name FROM object o
     WHERE o.bucket_id = :bucket AND o.name < :stop AND o.name >= CASE WHEN {found} > 0
       THEN substr(entry.name, 1, :cut - 2 + {found}) || :d_next ELSE entry.name || {one} END
-    ORDER BY o.name LIMIT 1)
+      AND {live} ORDER BY o.name LIMIT 1)
   FROM entry WHERE entry.name IS NOT NULL {limit_inside})
 SELECT CASE WHEN entry.found > 0 THEN substr(entry.name, 1, :cut - 2 + entry.found + length(:d)) END, {columns}
 FROM (SELECT name, {found} AS found FROM entry WHERE name IS NOT NULL LIMIT :limit) AS entry
@@ -51,7 +53,13 @@ FROM (SELECT name, {found} AS found FROM entry WHERE name IS NOT NULL LIMIT :lim
 
 def _folded_page(found: str, one: str, limit_inside: str) -> TextClause:
     columns = ", ".join(f"o.{column.name}" for column in COLUMNS)
-    sql = _FOLDED.format(found=found, one=one, limit_inside=limit_inside, columns=columns)
+    sql = _FOLDED.format(
+        live="(o.expires_at IS NULL OR o.expires_at > :now)",
+        found=found,
+        one=one,
+        limit_inside=limit_inside,
+        columns=columns,
+    )
     return text(sql).bindparams(*_TYPED)
 
 
@@ -73,14 +81,16 @@ def successor(prefix: str) -> str:
     return END
 
 
-def page(tx: Transaction, found: Bucket, prefix: str, after: str, limit: int, delimiter: str = "") -> Page:
+def page(
+    tx: Transaction, found: Bucket, prefix: str, after: str, limit: int, delimiter: str = "", *, now: Instant
+) -> Page:
     """Up to `limit` live names of `found` that begin with `prefix` and sort after `after`, in order.
 
     With a delimiter, names that have it after the prefix are folded to one `CommonPrefix`. A marker that is itself
     such a prefix passes over all it folds.
     """
     start = max(prefix, _after(prefix, after, delimiter)) if after else prefix
-    values = {"bucket": found.id, "start": start, "stop": successor(prefix), "limit": limit + 1}
+    values = {"bucket": found.id, "start": start, "stop": successor(prefix), "limit": limit + 1, "now": now}
     items: list[StoredObject | CommonPrefix]
     if delimiter:
         rows = tx.rows(_FOLDED_PAGE, **values, cut=len(prefix) + 1, d=delimiter, d_next=successor(delimiter))

@@ -3,7 +3,7 @@
 import json
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, select
+from sqlalchemy import ColumnElement, Double, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog import blobs, projects
@@ -30,6 +30,8 @@ _BLOB_COLUMNS: Final = (
     blob.c.digest, blob.c.size, blob.c.key, blob.c.md5, blob.c.sha1, blob.c.sha512, blob.c.verified_at, blob.c.stamp,
     inline_blob.c.bytes,
 )  # fmt: skip
+LIVE: Final = object_.c.expires_at.is_(None) | (object_.c.expires_at > bindparam("now", type_=Double()))
+"""Names that are over stay in their table until a job comes by; nobody sees them."""
 _HERE: Final = (object_.c.bucket_id == bindparam("wanted_bucket"), object_.c.name == bindparam("wanted_name"))
 _FIND: Final = Query(select(*COLUMNS).where(*_HERE))
 _LOCK: Final = Query(select(*COLUMNS).where(*_HERE).with_for_update())
@@ -77,7 +79,7 @@ _TRASH: Final = Query(
 _PURGE: Final = Query(delete(object_version).where(object_version.c.version == bindparam("version")))
 _BUCKET_WITH: Final = Query(
     select(object_.c.bucket_id)
-    .where(object_.c.digest == bindparam("digest"), object_.c.bucket_id > bindparam("after"))
+    .where(object_.c.digest == bindparam("digest"), object_.c.bucket_id > bindparam("after"), LIVE)
     .order_by(object_.c.bucket_id)
     .limit(1)
 )
@@ -88,6 +90,7 @@ _BELOW: Final = Query(
         object_.c.bucket_id == bindparam("bucket"),
         object_.c.name >= bindparam("start"),
         object_.c.name < bindparam("stop"),
+        LIVE,
     )
     .limit(bindparam("limit"))
 )
@@ -112,6 +115,11 @@ def object_of(found: Bucket, row: Row) -> StoredObject:
         created_at,
         expires_at,
     )
+
+
+def is_over(found: StoredObject, now: Instant) -> bool:
+    """Whether its time has come: it is gone, though its row is still there."""
+    return found.expires_at is not None and found.expires_at <= now
 
 
 def find(tx: Transaction, found: Bucket, key: str) -> StoredObject | None:
@@ -171,7 +179,7 @@ def _make_way(tx: Transaction, found: Bucket, key: str, condition: Condition, no
     """What the name points to now, once it may be replaced and is kept in the history."""
     row = tx.row(_LOCK, wanted_bucket=found.id, wanted_name=key)
     old = object_of(found, row) if row else None
-    _check(old, condition)
+    _check(old if old and not is_over(old, now) else None, condition)
     if old:
         tx.run(_KEEP_OLD, wanted_bucket=found.id, wanted_name=key, now=now)
     return old
@@ -227,17 +235,19 @@ def purge_trash(tx: Transaction, before: Instant, limit: int) -> int:
     return len(versions)
 
 
-def buckets_with(tx: Transaction, digest: Digest) -> list[int]:
+def buckets_with(tx: Transaction, digest: Digest, now: Instant) -> list[int]:
     """Ids of the buckets in which a live name points to those bytes; one probe for each."""
     found: list[int] = []
-    while row := tx.row(_BUCKET_WITH, digest=digest.hex, after=found[-1] if found else -1):
+    while row := tx.row(_BUCKET_WITH, digest=digest.hex, after=found[-1] if found else -1, now=now):
         found.append(row[0])
     return found
 
 
-def names_below(tx: Transaction, bucket_id: int, digest: Digest, start: str, stop: str, limit: int) -> list[str]:
+def names_below(
+    tx: Transaction, bucket_id: int, digest: Digest, start: str, stop: str, limit: int, now: Instant
+) -> list[str]:
     """Up to `limit` live names of that bucket, from `start` up to `stop`, that point to those bytes."""
-    rows = tx.rows(_BELOW, bucket=bucket_id, digest=digest.hex, start=start, stop=stop, limit=limit)
+    rows = tx.rows(_BELOW, bucket=bucket_id, digest=digest.hex, start=start, stop=stop, limit=limit, now=now)
     return [row[0] for row in rows]
 
 

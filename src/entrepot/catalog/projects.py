@@ -14,8 +14,10 @@ from entrepot.model import Area, AreaKind, Bucket, Instant, Project
 
 REMOVED: Final = "\n"
 """No principal has this name."""
+MOST_OBJECTS: Final = 10_000_000
+"""Live names of one project."""
 
-_PROJECT: Final = (project.c.id, project.c.name, project.c.quota, project.c.used, project.c.reserved)
+_PROJECT: Final = (project.c.id, project.c.name, project.c.quota, project.c.used, project.c.reserved, project.c.objects)
 _BY_NAME: Final = Query(select(*_PROJECT).where(project.c.name == bindparam("name")))
 _BY_ID: Final = Query(select(*_PROJECT).where(project.c.id == bindparam("id")))
 _ALL: Final = Query(select(*_PROJECT).order_by(project.c.name))
@@ -48,6 +50,7 @@ _SETTLE: Final = Query(
     .where(
         project.c.id == bindparam("wanted"),
         project.c.quota - project.c.used - project.c.reserved + bindparam("released") >= bindparam("grown"),
+        project.c.objects + bindparam("more") <= MOST_OBJECTS,
     )
 )
 _SHRINK: Final = Query(
@@ -183,6 +186,8 @@ def _over_quota(tx: Transaction, project_id: int) -> EntrepotError:
     if row is None:
         return NotFound("the project is gone")
     found = _project_of(row)
+    if found.objects >= MOST_OBJECTS:
+        return QuotaExceeded(f"project {found.name} has {MOST_OBJECTS} objects", advice="delete some")
     return QuotaExceeded(
         f"project {found.name} is over its quota",
         why=f"{found.used} bytes used, {found.reserved} arriving, {found.quota} allowed",

@@ -247,6 +247,12 @@ upload = Table(
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False, index=True),
     Index("upload_wish", "principal_id", "bucket_id", "name"),
+    Index(
+        "upload_open",
+        "project_id",
+        sqlite_where=text("state = 'open' AND bucket_id IS NOT NULL"),
+        postgresql_where=text("state = 'open' AND bucket_id IS NOT NULL"),
+    ),
 )
 
 piece = Table(

@@ -111,9 +111,10 @@ class SqliteCatalog:
         except sqlite3.Error as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            if _primary_code(error) != sqlite3.SQLITE_FULL:
+            refusal = _refusal(error)
+            if refusal is None:
                 self._on_lost(error)
-            return [(future, None, DiskFull("the catalog's disk is full")) for _, future in jobs]
+            return [(future, None, refusal or error) for _, future in jobs]
         except OSError as error:
             self._on_lost(error)
             return [(future, None, error) for _, future in jobs]
@@ -175,6 +176,16 @@ class SqliteCatalog:
         loop = answers[0][0].get_loop()
         if not loop.is_closed():
             loop.call_soon_threadsafe(resolve)
+
+
+def _refusal(error: sqlite3.Error) -> Exception | None:
+    """What failed for certain, and why; None if nobody knows what became of it."""
+    code = _primary_code(error)
+    if code == sqlite3.SQLITE_FULL:
+        return DiskFull("the catalog's disk is full")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return Busy("another program holds the catalog")
+    return None
 
 
 def _primary_code(error: sqlite3.Error) -> int:

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog import projects
 from entrepot.catalog.database import Query, Row, Transaction
 from entrepot.catalog.schema import piece, project, upload
-from entrepot.errors import NotFound
+from entrepot.errors import NotFound, QuotaExceeded
 from entrepot.model import Instant
 
 
@@ -44,6 +44,17 @@ class Piece:
     sha256: str
 
 
+MOST_OPEN: Final = 10_000
+"""Resumable uploads of one project that may be open at a time."""
+
+_OPEN_OF_PROJECT: Final = Query(
+    select(upload.c.id)
+    .where(
+        upload.c.project_id == bindparam("project_id"), text("upload.state = 'open'"), upload.c.bucket_id.is_not(None)
+    )
+    .offset(bindparam("others"))
+    .limit(1)
+)
 _FIND: Final = Query(select(upload).where(upload.c.id == bindparam("id")))
 _SAME: Final = Query(
     select(upload)
@@ -155,7 +166,11 @@ def begin(
     reserve: int,
     facts: Mapping[str, Any],
 ) -> None:
-    """A new row, and room for `reserve` bytes. Raises: QuotaExceeded."""
+    """A new row, and room for `reserve` bytes. Raises: QuotaExceeded, also for too many that are open."""
+    if bucket_id is not None and tx.row(_OPEN_OF_PROJECT, project_id=project_id, others=MOST_OPEN - 1):
+        raise QuotaExceeded(
+            f"the project has {MOST_OPEN} open uploads", advice="finish or discard some; they expire after seven days"
+        )
     projects.reserve(tx, project_id, reserve)
     tx.run(
         _ADD, id=upload_id, state="open", project_id=project_id, principal_id=principal_id, bucket_id=bucket_id,

@@ -7,6 +7,7 @@ a new key, which a late removal cannot hit.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from entrepot.catalog import blobs, leases
@@ -18,6 +19,7 @@ from entrepot.storage.blobs import BlobStore
 BATCH: Final = 200
 WALK: Final = 20_000
 REMOVALS: Final = 1000
+LOOK: Final = 500
 QUARANTINE_SECONDS: Final = 7 * 86400.0
 DARK_SECONDS: Final = 48 * 3600.0
 
@@ -52,7 +54,7 @@ class Collector:
         after: str | None = ""
         while after is not None:
             now = self.now()
-            walk = partial(blobs.free_keys, after_digest=after, now=now, limit=WALK)
+            walk = partial(blobs.free_keys, after_digest=after, now=now, step=WALK)
             keys, after = await self.catalog.read(walk)
             for first in range(0, len(keys), BATCH):
                 mark = partial(blobs.mark_free, keys=keys[first : first + BATCH], now=now)
@@ -70,21 +72,23 @@ class Collector:
 
     async def sweep_dark(self) -> dict[str, int]:
         """Remove files without a row that were already without one 48 h ago: seen, removed."""
-        seen = removed = 0
+        counts = {"dark": 0, "removed": 0}
         if await self.held():
-            return {"dark": 0, "removed": 0}
-        for key in await self.blobs.run(lambda: list(self.blobs.driver.keys())):
-            since = await self._dark_since(key)
-            seen += since is not None
-            if since is not None and self.now() - since >= DARK_SECONDS:
-                failpoint("sweep.unlinking")
-                await self.blobs.run(self.blobs.driver.delete, key)
-                await self.catalog.write(partial(leases.unsee_dark, key=key))
-                removed += 1
-        return {"dark": seen, "removed": removed}
+            return counts
+        await self.catalog.write(leases.unsee_known)
+        files = self.blobs.driver.keys()
+        while keys := await self.blobs.run(lambda: list(islice(files, LOOK))):
+            for key in await self.catalog.read(partial(blobs.unknown_keys, keys=keys)):
+                counts["dark"] += 1
+                counts["removed"] += await self._sweep(key)
+        return counts
 
-    async def _dark_since(self, key: str) -> float | None:
-        """When a file was first seen without a row; None if it has one."""
-        if await self.catalog.read(partial(blobs.known_key, key=key)):
-            return None
-        return await self.catalog.write(partial(leases.see_dark, key=key, now=self.now()))
+    async def _sweep(self, key: str) -> bool:
+        """Whether that file, which has no row, went."""
+        since = await self.catalog.write(partial(leases.see_dark, key=key, now=self.now()))
+        if self.now() - since < DARK_SECONDS:
+            return False
+        failpoint("sweep.unlinking")
+        await self.blobs.run(self.blobs.driver.delete, key)
+        await self.catalog.write(partial(leases.unsee_dark, key=key))
+        return True

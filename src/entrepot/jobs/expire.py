@@ -59,8 +59,8 @@ class Expiry:
 async def recover_staging(catalog: Catalog, blobs_: BlobStore) -> int:
     """At the start of the only process: what a crash left in staging and is not resumable goes; how many areas.
 
-    Uploads of one request end with their connection, so none of theirs can be continued; nor can those whose area is
-    gone. Jobs a dead process had claimed are free.
+    Uploads of one request end with their connection, so none of theirs can be continued; nor can those whose
+    acknowledged bytes are gone. Jobs a dead process had claimed are free.
     """
 
     def drop_one_shots(tx: Transaction) -> set[str]:
@@ -72,7 +72,8 @@ async def recover_staging(catalog: Catalog, blobs_: BlobStore) -> int:
 
     def drop_lost(tx: Transaction) -> None:
         for upload_id in known - there:
-            uploads.drop(tx, upload_id)
+            if uploads.pieces(tx, upload_id):
+                uploads.drop(tx, upload_id)
 
     known = await catalog.write(drop_one_shots)
     there = await blobs_.run(lambda: set(blobs_.driver.staged()))

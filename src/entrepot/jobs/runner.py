@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,12 @@ from entrepot.failpoints import failpoint
 from entrepot.model import Clock
 
 _log = logging.getLogger("entrepot.jobs")
+
+
+def patient_clock() -> Clock:
+    """The wall clock, or what it said now plus the time since if that is less: a jump ahead frees nothing early."""
+    ahead = time.time() - time.monotonic()
+    return lambda: min(time.time(), ahead + time.monotonic())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from entrepot import strict_json
 from entrepot.auth.permissions import require_admin, require_known
 from entrepot.errors import (
     BadName,
@@ -69,7 +70,7 @@ class LengthRequired(BadRequest):
 
 
 class Wire(Protocol):
-    """What a request needs of its connection; `front.Connection` is one, tests have their own."""
+    """What a request needs of its connection; `front.connection.Connection` is one, tests have their own."""
 
     @property
     def body(self) -> AsyncIterator[Sequence[Piece]]:
@@ -215,6 +216,23 @@ def json_response(status: int, value: object, headers: Sequence[Header] = ()) ->
         [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), *headers],
         msgspec.json.encode(value),
     )
+
+
+async def read_json(request: Request, limit: int, *, needed: bool = True) -> dict[str, Any]:
+    """The members of a JSON object body; of an empty one none, if it is not `needed`.
+
+    Raises: UnsupportedType; TooLarge; BodyCut; BadRequest for what is no strict JSON object.
+    """
+    data = await request.read(limit)
+    if not data and not needed:
+        return {}
+    kind = (request.header(b"content-type") or "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise UnsupportedType("the body is not JSON", advice="send Content-Type: application/json")
+    try:
+        return strict_json.read_body(data)
+    except ValueError as error:
+        raise BadRequest("the body is not a JSON object", why=str(error)) from error
 
 
 ErrorTable = Mapping[type[EntrepotError], tuple[int, str]]

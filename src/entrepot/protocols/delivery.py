@@ -6,6 +6,7 @@ cut off by a reset, never by a clean end.
 
 import asyncio
 import base64
+import errno
 import hashlib
 import os
 import re
@@ -182,7 +183,8 @@ async def _send_opened(opened: Opened, wire: Wire, send: Send) -> int:
         return len(delivery)
     assert isinstance(delivery, FileSpan)
     try:
-        if opened.verified:
+        failpoint("blob.reading")
+        if opened.must_hash:
             await _send_verified(opened, delivery, wire, send)
         elif wire.plain:
             await wire.sendfile(delivery.descriptor, opened.span.start, opened.span.length)
@@ -191,7 +193,10 @@ async def _send_opened(opened: Opened, wire: Wire, send: Send) -> int:
                 if wire.gone:
                     return 0
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    except (OSError, EOFError):
+    except (OSError, EOFError) as error:
+        if opened.judge and getattr(error, "errno", None) == errno.EIO:
+            with suppress(Exception):
+                await opened.judge(False)
         wire.abort()
         return 0
     finally:
@@ -227,9 +232,9 @@ async def _send_verified(opened: Opened, delivery: FileSpan, wire: Wire, send: S
             await send({"type": "http.response.body", "body": chunk[:free], "more_body": True})
         held += chunk[free:]
     right = running.hexdigest() == opened.blob.digest.hex
-    assert opened.verified
+    assert opened.judge
     with suppress(Exception):
-        await opened.verified(right)
+        await opened.judge(right)
     if not right:
         raise EOFError
     await send({"type": "http.response.body", "body": held, "more_body": True})

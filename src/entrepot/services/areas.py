@@ -142,7 +142,7 @@ class Areas:
             def look_up(tx: Transaction, start: str = start) -> Page:
                 bucket = projects.find_bucket(tx, DEFAULT_PROJECT, AREAS_BUCKET)
                 assert bucket
-                return listing.page(tx, bucket, root + below, start, PAGE_ITEMS)
+                return listing.page(tx, bucket, root + below, start, PAGE_ITEMS, now=self.now())
 
             page = await self.catalog.read(look_up)
             yield [

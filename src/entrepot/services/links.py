@@ -57,7 +57,7 @@ class Links:
         def look_up(tx: Transaction) -> StoredObject:
             bucket, _ = allowed(tx, principal, Action.GET, name)
             found = objects.find(tx, bucket, name.key)
-            if found is None:
+            if found is None or objects.is_over(found, self.now()):
                 raise NotFound("no such object")
             return found
 

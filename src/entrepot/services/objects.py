@@ -1,5 +1,6 @@
 """Named bytes in buckets: put, open, look up, list, delete. Knows neither HTTP nor SQL."""
 
+import errno
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ from entrepot.storage.blobs import DAY, BlobStore, Received
 
 STEP: Final = 64 << 20
 """How much room is kept at a time for a body of unknown length."""
-ONE_REQUEST_SECONDS: Final = 86400.0
+ONE_REQUEST_SECONDS: Final = 7 * 86400.0
 MAX_KEY_BYTES: Final = 1024
 MAX_AREA_KEY_BYTES: Final = 1280
 MAX_LABELS_BYTES: Final = 2048
@@ -213,7 +214,7 @@ class Objects:
     def _look_up(self, tx: Transaction, principal: Principal, name: ObjectName) -> tuple[StoredObject, Blob]:
         bucket, _ = allowed(tx, principal, Action.GET, name)
         found = objects.find_with_blob(tx, bucket, name.key)
-        if found is None or found[1] is None or _is_over(found[0], self.now()):
+        if found is None or found[1] is None or objects.is_over(found[0], self.now()):
             raise NotFound("no such object")
         return found[0], found[1]
 
@@ -222,7 +223,7 @@ class Objects:
 
         def look_up(tx: Transaction) -> Blob:
             blob = blobs.find(tx, digest)
-            if blob is None or not can_read(tx, principal, digest):
+            if blob is None or not can_read(tx, principal, digest, self.now()):
                 require_known(principal)
                 raise NotFound(f"no blob {digest}")
             return blob
@@ -254,10 +255,14 @@ class Objects:
         except (DigestMismatch, NotFound) as error:
             await self.quarantine(blob)
             raise NotFound("no such object", why="its stored bytes are damaged", advice="push it again") from error
-        if not must_hash:
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            await self.quarantine(blob)
+            raise NotFound("no such object", why="its stored bytes cannot be read", advice="push it again") from error
+        if not isinstance(delivery, FileSpan):
             return Opened(blob, span, delivery)
-        assert isinstance(delivery, FileSpan)
-        return Opened(blob, span, delivery, self._judge(blob, delivery.stamp))
+        return Opened(blob, span, delivery, self._judge(blob, delivery.stamp), must_hash)
 
     def _judge(self, blob: Blob, stamp: Stamp) -> Callable[[bool], Awaitable[None]]:
         async def judged(right: bool) -> None:
@@ -295,7 +300,7 @@ class Objects:
         def look_up(tx: Transaction) -> Page:
             bucket = find_bucket(tx, principal, bucket_name, project)
             authorize(principal, Action.LIST, resource_of(tx, bucket, prefix))
-            return listing.page(tx, bucket, prefix, after, limit, delimiter)
+            return listing.page(tx, bucket, prefix, after, limit, delimiter, now=self.now())
 
         return await self.catalog.read(look_up)
 
@@ -316,7 +321,3 @@ class Objects:
         removed = await self.catalog.write(remove)
         failpoint("name.deleted")
         return removed
-
-
-def _is_over(found: StoredObject, now: float) -> bool:
-    return found.expires_at is not None and found.expires_at <= now

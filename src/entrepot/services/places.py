@@ -12,6 +12,7 @@ from entrepot.model import (
     AreaKind,
     Bucket,
     Digest,
+    Instant,
     Kind,
     ObjectName,
     Principal,
@@ -70,25 +71,25 @@ def holder_of(principal: Principal) -> str:
     return f"principal:{principal.id}"
 
 
-def can_read(tx: Transaction, principal: Principal, digest: Digest) -> bool:
+def can_read(tx: Transaction, principal: Principal, digest: Digest, now: Instant) -> bool:
     """Whether some live name the principal may read points to those bytes. Knowing a digest opens nothing."""
-    for bucket_id in objects.buckets_with(tx, digest):
+    for bucket_id in objects.buckets_with(tx, digest, now):
         bucket = projects.bucket_by_id(tx, bucket_id)
         if bucket is None:
             continue
         if not bucket.areas or principal.kind is not Kind.USER or (principal.admin and not principal.job):
             if may(principal, Action.GET, Resource(bucket.project_id, bucket.public, bucket=bucket.name)):
                 return True
-        elif _holds_in_area(tx, principal, bucket_id, digest):
+        elif _holds_in_area(tx, principal, bucket_id, digest, now):
             return True
     return False
 
 
-def _holds_in_area(tx: Transaction, principal: Principal, bucket_id: int, digest: Digest) -> bool:
+def _holds_in_area(tx: Transaction, principal: Principal, bucket_id: int, digest: Digest, now: Instant) -> bool:
     for prefix in area_prefixes(tx, principal):
-        if objects.names_below(tx, bucket_id, digest, prefix, listing.successor(prefix), 1):
+        if objects.names_below(tx, bucket_id, digest, prefix, listing.successor(prefix), 1, now):
             return True
-    outputs = objects.names_below(tx, bucket_id, digest, SCRATCH, listing.successor(SCRATCH), MOST_OUTPUTS)
+    outputs = objects.names_below(tx, bucket_id, digest, SCRATCH, listing.successor(SCRATCH), MOST_OUTPUTS, now)
     jobs = {name.removeprefix(SCRATCH).partition("/")[0] for name in outputs}
     return any(projects.owner_of_job(tx, job) == principal.name for job in jobs)
 

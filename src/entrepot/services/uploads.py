@@ -6,10 +6,9 @@ open --commit--> completing --same--> done        the same commit again gets the
                             --short--> open       send what is missing
 """
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from entrepot.auth.permissions import authorize, may
@@ -17,7 +16,17 @@ from entrepot.catalog import accounts, blobs, objects, projects, uploads
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.ids import text_id
 from entrepot.catalog.uploads import Piece, Upload
-from entrepot.errors import BadRange, Conflict, DigestMismatch, EntrepotError, NotFound, Unauthenticated
+from entrepot.errors import (
+    BadRange,
+    Busy,
+    Conflict,
+    DigestMismatch,
+    DiskFull,
+    EntrepotError,
+    NotFound,
+    QuotaExceeded,
+    Unauthenticated,
+)
 from entrepot.failpoints import failpoint
 from entrepot.model import (
     Action,
@@ -38,15 +47,14 @@ from entrepot.model import Piece as Bytes
 from entrepot.services.identity import principal_of
 from entrepot.services.objects import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, Objects, check_labels
 from entrepot.services.places import allowed, can_read, resource_of
-from entrepot.services.rates import Turns
+from entrepot.services.staging import FINISHED, Area, Part, StagingAreas
 from entrepot.storage.assembly import Assembly
-from entrepot.storage.blobs import BlobStore
+from entrepot.storage.blobs import BlobStore, Received
 
 PART_BYTES: Final = 16 << 20
 MAX_BYTES: Final = 1 << 43
 LIFE_SECONDS: Final = 7 * 86400.0
 DONE_SECONDS: Final = 86400.0
-_FINISHED: Final = "the upload is finished, or just being completed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +81,6 @@ class Session:
     resumed: bool = False
 
 
-@dataclass(slots=True)
-class _Area:
-    """One upload's bytes, and whose turn it is: a batch is written, a piece counted, or the whole named; never two."""
-
-    assembly: Assembly
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    closed: bool = False
-
-    def check(self) -> None:
-        """Raises: Conflict if these bytes may not change any more."""
-        if self.closed:
-            raise Conflict(_FINISHED)
-
-
 @dataclass(frozen=True, slots=True)
 class Uploads:
     """Resumable uploads into objects."""
@@ -95,8 +89,7 @@ class Uploads:
     blobs: BlobStore
     catalog: Catalog
     now: Clock
-    _open: dict[str, _Area] = field(default_factory=dict)
-    _opening: Turns = field(default_factory=Turns)
+    areas: StagingAreas
 
     async def begin(self, principal: Principal, wish: Wish) -> Session | StoredObject:
         """An upload to send parts to; or the object itself if the principal may already read these bytes.
@@ -118,12 +111,6 @@ class Uploads:
         upload_id = text_id()
         await self.catalog.write(lambda tx: self._insert(tx, principal, wish, upload_id))
         failpoint("upload.reserved")
-        try:
-            staging = await self.blobs.run(self.blobs.driver.stage, upload_id, wish.size)
-        except BaseException:
-            await self.catalog.write(lambda tx: uploads.drop(tx, upload_id))
-            raise
-        self._open[upload_id] = _Area(Assembly(staging))
         return Session(upload_id, "open", maybe=maybe)
 
     def _link(self, tx: Transaction, principal: Principal, wish: Wish) -> StoredObject | None:
@@ -134,7 +121,7 @@ class Uploads:
         if (
             blob is None
             or (wish.size is not None and wish.size != blob.size)
-            or not can_read(tx, principal, blob.digest)
+            or not can_read(tx, principal, blob.digest, self.now())
         ):
             return None
         blobs.hold(tx, blob.digest)
@@ -157,7 +144,7 @@ class Uploads:
         if wish.edges is None or wish.sha256 is not None:
             return None, False
         digests = blobs.with_edges(tx, wish.edges, wish.size)
-        return None, any(can_read(tx, principal, digest) for digest in digests)
+        return None, any(can_read(tx, principal, digest, self.now()) for digest in digests)
 
     def _insert(self, tx: Transaction, principal: Principal, wish: Wish, upload_id: str) -> None:
         bucket, _ = self._may_begin(tx, principal, wish)
@@ -180,34 +167,42 @@ class Uploads:
         limit = MAX_BYTES if upload.size is None else upload.size
         if offset + (size or 0) > limit:
             raise BadRange(f"the upload has {limit} bytes")
-        area = await self._area(upload)
-        async with self.blobs.uploading:
-            piece = await self._receive(area, upload, offset, body, limit)
-        if sha256 is not None and piece.sha256 != sha256:
-            raise DigestMismatch(f"the sha256 of the part is {piece.sha256}, you gave {sha256}", advice="send it again")
-        if piece.stop > piece.start:
-            await self._acknowledge(area, upload, piece)
+        async with self.areas.of(upload_id) as area:
+            part = Part(offset, offset)
+            area.arriving.append(part)
+            try:
+                async with self.blobs.uploading:
+                    piece = await self._receive(area, part, upload, body, limit)
+                if sha256 is not None and piece.sha256 != sha256:
+                    raise DigestMismatch(
+                        f"the sha256 of the part is {piece.sha256}, you gave {sha256}", advice="send it again"
+                    )
+                if piece.stop > piece.start:
+                    await self._acknowledge(area, part, upload, piece)
+            finally:
+                area.arriving.remove(part)
         return piece
 
-    async def _receive(self, area: _Area, upload: Upload, offset: int, body: Body, limit: int) -> Piece:
-        """The bytes of `body`, written from `offset` on, and hashed."""
-        running, stop = hashlib.sha256(), offset
+    async def _receive(self, area: Area, part: Part, upload: Upload, body: Body, limit: int) -> Piece:
+        """The bytes of `body`, written where `part` begins, and hashed."""
+        running = hashlib.sha256()
         async for pieces in body:
-            length = sum(map(len, pieces))
-            if stop + length > limit:
+            stop = part.stop + sum(map(len, pieces))
+            if stop > limit:
                 raise BadRange(f"the upload has {limit} bytes")
             if upload.size is None:
-                await self._cover(upload, stop + length)
+                await self._cover(upload, stop)
             self.blobs.check_room(0)
-            async with area.turn:
-                area.check()
-                await self._make_way(area.assembly, upload, stop, stop + length)
-                stop += await self.blobs.run_hash(_write, area.assembly, running, stop, pieces)
-        return Piece(offset, stop, running.hexdigest())
+            async with self.areas.turn(upload.id, area):
+                area.spoil(part, part.stop, stop)
+                await self._make_way(area, upload, part.stop, stop)
+                await self.blobs.run_hash(_write, area.assembly, running, part.stop, pieces)
+                part.stop = stop
+        return Piece(part.start, part.stop, running.hexdigest())
 
-    async def _make_way(self, assembly: Assembly, upload: Upload, start: int, stop: int) -> None:
+    async def _make_way(self, area: Area, upload: Upload, start: int, stop: int) -> None:
         """Pieces about to be written over count no more, in the catalog first."""
-        if not assembly.touches(start, stop):
+        if not area.assembly.touches(start, stop):
             return
 
         def drop(tx: Transaction) -> list[Piece]:
@@ -215,8 +210,10 @@ class Uploads:
             uploads.progress(tx, upload.id, 0, None, self.now() + LIFE_SECONDS)
             return uploads.pieces(tx, upload.id)
 
+        area.stale = True
         left = await self.catalog.write(drop)
-        assembly.start_again((piece.start, piece.stop) for piece in left)
+        area.assembly.start_again((piece.start, piece.stop) for piece in left)
+        area.stale = False
 
     async def _cover(self, upload: Upload, size: int) -> None:
         """Reserve room, in whole parts, for an upload whose length nobody announced."""
@@ -229,15 +226,17 @@ class Uploads:
         if size > (await self.catalog.read(lambda tx: uploads.known(tx, upload.id))).reserved:
             await self.catalog.write(grow)
 
-    async def _acknowledge(self, area: _Area, upload: Upload, piece: Piece) -> None:
+    async def _acknowledge(self, area: Area, part: Part, upload: Upload, piece: Piece) -> None:
         try:
             await self.blobs.run(area.assembly.staging.sync)
         except (OSError, EntrepotError):
             area.check()
-            await self._forget(upload.id)
+            await self.areas.forget(upload.id)
             raise
-        async with area.turn:
-            area.check()
+        async with self.areas.turn(upload.id, area):
+            if part.spoiled:
+                raise Conflict("another part wrote over these bytes meanwhile", advice="send this one again")
+            area.stale = True
             front, state = await self.blobs.run_hash(area.assembly.land, piece.start, piece.stop)
 
             def remember(tx: Transaction) -> None:
@@ -246,6 +245,7 @@ class Uploads:
                 uploads.progress(tx, upload.id, front, state, self.now() + LIFE_SECONDS)
 
             await self.catalog.write(remember)
+            area.stale = False
         failpoint("upload.progressed")
 
     async def state(self, upload_id: str) -> Session:
@@ -265,23 +265,12 @@ class Uploads:
         def drop(tx: Transaction) -> bool:
             found = uploads.find(tx, upload_id)
             if found and found.state == "completing":
-                raise Conflict(_FINISHED)
+                raise Conflict(FINISHED)
             return uploads.drop(tx, upload_id)
 
         if not await self.catalog.write(drop):
             raise NotFound("no such upload")
-        await self._forget(upload_id)
-
-    async def _forget(self, upload_id: str) -> None:
-        """The row, if it is still there, and the bytes are gone."""
-        await self.catalog.write(lambda tx: uploads.drop(tx, upload_id))
-        area = self._open.pop(upload_id, None)
-        if area is None:
-            await self.blobs.run(self.blobs.driver.discard, upload_id)
-            return
-        async with area.turn:
-            area.closed = True
-            await self.blobs.run(area.assembly.staging.discard)
+        await self.areas.forget(upload_id)
 
     async def commit(self, upload_id: str, size: int, sha256: Digest | None) -> Session:
         """The finished upload; `completing` if another call is just at it.
@@ -290,32 +279,33 @@ class Uploads:
         """
         upload = await self.catalog.read(lambda tx: _resumable(tx, upload_id))
         if upload.state != "open" or not await self.catalog.write(lambda tx: uploads.claim(tx, upload_id)):
-            return await self.state(upload_id)
+            return _same(await self.state(upload_id), size, sha256)
         try:
-            return await self._complete(upload, size, sha256)
+            async with self.areas.of(upload_id) as area:
+                return await self._complete(area, upload, size, sha256)
         except DigestMismatch:
-            await self._forget(upload_id)
+            await self.areas.forget(upload_id)
             raise
         except BaseException:  # opens what is still there: bytes that were lost took their row with them
             await self.catalog.write(lambda tx: uploads.reopen(tx, upload_id))
             raise
 
-    async def _complete(self, upload: Upload, size: int, sha256: Digest | None) -> Session:
+    async def _complete(self, area: Area, upload: Upload, size: int, sha256: Digest | None) -> Session:
         promised = {digest for digest in (sha256.hex if sha256 else None, upload.facts["sha256"]) if digest}
-        area = await self._area(upload)
         principal, bucket, condition = await self.catalog.read(lambda tx: self._still_may(tx, upload))
-        async with area.turn:
-            area.check()
-            digest = await self.blobs.run_hash(area.assembly.finish, size)
+        async with self.areas.turn(upload.id, area):
+            while await self.blobs.run_hash(area.assembly.follow):
+                pass
+            digest = area.assembly.finish(size)
             if promised - {digest}:
                 raise DigestMismatch(f"the sha256 of the bytes is {digest}, you gave {(promised - {digest}).pop()}")
-            claims = Claims(size, {Algorithm.SHA256: digest})
             area.closed = True  # and stays in sight until its row is done, so that no late part opens the file again
             try:
+                claims = Claims(size, {Algorithm.SHA256: digest})
                 received = await self.blobs.run(self.blobs.assemble, area.assembly, size, claims)
             except BaseException:  # a failed sync is final
                 await self.catalog.write(lambda tx: uploads.drop(tx, upload.id))
-                self._open.pop(upload.id, None)
+                self.areas.let_go(upload.id)
                 raise
 
         def bind(tx: Transaction) -> tuple[StoredObject, str]:
@@ -328,21 +318,28 @@ class Uploads:
 
         try:
             stored, key = await self.catalog.write(bind)
-        except EntrepotError:
-            await self.blobs.unlink_loser(received)
-            await self.catalog.write(lambda tx: uploads.drop(tx, upload.id))
+        except EntrepotError as error:
+            await self._unbound(upload.id, received, error)
             raise
         finally:
-            self._open.pop(upload.id, None)
+            self.areas.let_go(upload.id)
         if key != received.blob.key:
             await self.blobs.unlink_loser(received)
         return Session(upload.id, "done", object=stored)
+
+    async def _unbound(self, upload_id: str, received: Received, error: EntrepotError) -> None:
+        """The bytes got no name: what may work later finds them in staging again, what never will is gone."""
+        if isinstance(error, Busy | DiskFull | QuotaExceeded):
+            await self.blobs.run(self.blobs.driver.restage, received.blob.key, upload_id)
+        else:
+            await self.blobs.unlink_loser(received)
+            await self.catalog.write(lambda tx: uploads.drop(tx, upload_id))
 
     def _writable(self, tx: Transaction, upload_id: str) -> Upload:
         """An open upload whose owner may still create that name."""
         upload = _resumable(tx, upload_id)
         if upload.state != "open":
-            raise Conflict(_FINISHED)
+            raise Conflict(FINISHED)
         self._still_may(tx, upload)
         return upload
 
@@ -359,30 +356,6 @@ class Uploads:
         authorize(principal, Action.CREATE, resource)
         overwrite = may(principal, Action.OVERWRITE, resource)
         return principal, bucket, Condition(upload.facts["absent"], None, overwrite)
-
-    async def _area(self, upload: Upload) -> _Area:
-        """The upload's staging area, taken up again if another process left it; by one caller at a time."""
-        async with self._opening.of(upload.id):
-            found = self._open.get(upload.id)
-            if found is None:
-                found = self._open[upload.id] = await self._taken_up(upload.id)
-            return found
-
-    async def _taken_up(self, upload_id: str) -> _Area:
-        fresh, pieces = await self.catalog.read(
-            lambda tx: (uploads.known(tx, upload_id), uploads.pieces(tx, upload_id))
-        )
-        if fresh.state == "done":
-            raise Conflict(_FINISHED)
-        try:
-            staging = await self.blobs.run(self.blobs.driver.reopen, upload_id)
-            if staging.size() < max((piece.stop for piece in pieces), default=0):
-                await self.blobs.run(staging.discard)
-                raise NotFound("the staging area is shorter than what was acknowledged")
-        except NotFound:
-            await self._forget(upload_id)
-            raise NotFound("no such upload", why="its bytes were lost", advice="begin a new one") from None
-        return _Area(Assembly(staging, fresh.front, fresh.hash_state, [(piece.start, piece.stop) for piece in pieces]))
 
 
 def _facts_of(principal: Principal, wish: Wish) -> dict[str, Any]:
@@ -405,6 +378,13 @@ def _is_for(found: Upload, principal: Principal, wish: Wish) -> bool:
     known, asked = dict(found.facts), _facts_of(principal, wish)
     same_end = (known.pop("expires_at") is None) == (asked.pop("expires_at") is None)
     return same_end and known == asked
+
+
+def _same(found: Session, size: int, sha256: Digest | None) -> Session:
+    """The answer a commit got, for the same commit again. Raises: Conflict for a commit of other bytes."""
+    if found.object and (found.object.size != size or (sha256 and found.object.digest != sha256)):
+        raise Conflict(f"the upload was finished with {found.object.size} bytes, sha256 {found.object.digest.hex}")
+    return found
 
 
 def _resumable(tx: Transaction, upload_id: str) -> Upload:

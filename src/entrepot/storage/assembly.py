@@ -14,6 +14,8 @@ from entrepot.storage.driver import Staging
 from entrepot.storage.hashing import Sha256
 
 READ_BYTES: Final = 1 << 20
+FOLLOW_BYTES: Final = 64 << 20
+"""The most that is hashed in one go: a thread is not kept for a whole file whose first part came last."""
 
 
 class Assembly:
@@ -28,10 +30,12 @@ class Assembly:
         self._landed: list[tuple[int, int]] = []
         for start, stop in landed:
             self._add(start, stop)
+        self.resumed = bool(state)
+        """Whether a part of the hash is from an earlier process, and so not of the bytes as they are now."""
         try:
             self._hash, self._front = (Sha256(state), front) if state else (Sha256(), 0)
         except ValueError:
-            self._hash, self._front = Sha256(), 0
+            self._hash, self._front, self.resumed = Sha256(), 0, False
 
     def write(self, offset: int, pieces: Sequence[Piece]) -> int:
         """Bytes written at `offset`. Raises: DiskFull."""
@@ -44,6 +48,11 @@ class Assembly:
             self._follow()
             return self._front, self._hash.state()
 
+    def follow(self) -> bool:
+        """Hash a little more of what landed; whether that was not all. Raises: OSError."""
+        with self._lock:
+            return self._follow()
+
     def touches(self, start: int, stop: int) -> bool:
         """Whether any acknowledged byte lies there."""
         with self._lock:
@@ -52,14 +61,15 @@ class Assembly:
     def start_again(self, landed: Iterable[tuple[int, int]]) -> None:
         """Only those ranges count from now on, and the hash begins anew: bytes it has seen are about to change."""
         with self._lock:
-            self._hash, self._front, self._landed = Sha256(), 0, []
+            self._hash, self._front, self._landed, self.resumed = Sha256(), 0, [], False
             for start, stop in landed:
                 self._add(start, stop)
 
     def finish(self, size: int) -> str:
         """The sha256 in hex of all `size` bytes. Raises: BadRange if some are missing or more came."""
         with self._lock:
-            self._follow()
+            while self._follow():
+                pass
             if self._front != size:
                 raise BadRange(
                     f"the upload holds {self._front} bytes without a gap, not {size}", advice="send what is missing"
@@ -73,13 +83,14 @@ class Assembly:
         whole = (min([start, *(a for a, _ in joined)]), max([stop, *(b for _, b in joined)]))
         self._landed = sorted([*apart, whole])
 
-    def _follow(self) -> None:
-        for start, stop in self._landed:
-            if start > self._front:
-                break
-            while self._front < stop:
-                piece = self.staging.read(self._front, min(READ_BYTES, stop - self._front))
-                if not piece:
-                    raise BadRange("bytes that were acknowledged are missing from the staging area")
-                self._hash.update(piece)
-                self._front += len(piece)
+    def _follow(self) -> bool:
+        """Up to `FOLLOW_BYTES` more, from the range that covers the front; whether some of it is left."""
+        stop = next((b for a, b in self._landed if a <= self._front < b), self._front)
+        until = min(stop, self._front + FOLLOW_BYTES)
+        while self._front < until:
+            piece = self.staging.read(self._front, min(READ_BYTES, until - self._front))
+            if not piece:
+                raise BadRange("bytes that were acknowledged are missing from the staging area")
+            self._hash.update(piece)
+            self._front += len(piece)
+        return until < stop

@@ -16,7 +16,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 from entrepot.errors import BadRequest, BodyCut, DigestMismatch, DiskFull, NotFound
 from entrepot.failpoints import failpoint
 from entrepot.gate import Gate
-from entrepot.model import Algorithm, Blob, Body, Claims, Clock, Digest, FileSpan, Piece, Span
+from entrepot.model import Algorithm, Blob, Body, Claims, Clock, Digest, FileSpan, Instant, Piece, Span
 from entrepot.storage.assembly import Assembly
 from entrepot.storage.driver import Driver, Staging
 from entrepot.storage.hashing import Checksums, checksums_of
@@ -145,15 +145,17 @@ class BlobStore:
                 self.check_room(0)
             size += await self.run_hash(_take, staging, sums, size, pieces)
         check_size(size, claims)
-        return await self.run(self._settle, staging, size, sums.result(), claims)
+        return await self.run(self._settle, staging, size, sums.result(), claims, self._now())
 
-    def _settle(self, staging: Staging, size: int, sums: Mapping[Algorithm, str], claims: Claims) -> Received:
+    def _settle(
+        self, staging: Staging, size: int, sums: Mapping[Algorithm, str], claims: Claims, verified_at: Instant
+    ) -> Received:
         check_claims(sums, claims)
         failpoint("blob.verified")
         edges = edges_of(staging.read, size) if size >= EDGED_FROM else None
         digest = sums[Algorithm.SHA256]
         key = new_key(digest)
-        return Received(Blob(Digest(digest), size, key, sums, self._now(), staging.commit(key)), edges)
+        return Received(Blob(Digest(digest), size, key, sums, verified_at, staging.commit(key)), edges)
 
     def assemble(self, assembly: Assembly, size: int, claims: Claims) -> Received:
         """The bytes of a resumed upload, verified and kept. Blocks.
@@ -161,7 +163,8 @@ class BlobStore:
         Raises: BadRange if bytes are missing; DigestMismatch. The staging area is not touched then.
         """
         assembly.staging.cut(size)
-        return self._settle(assembly.staging, size, {Algorithm.SHA256: assembly.finish(size)}, claims)
+        verified_at = 0.0 if assembly.resumed else self._now()
+        return self._settle(assembly.staging, size, {Algorithm.SHA256: assembly.finish(size)}, claims, verified_at)
 
     def is_full(self, size: int = 0) -> bool:
         """Whether `size` more bytes would eat into the reserve."""

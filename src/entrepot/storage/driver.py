@@ -51,23 +51,30 @@ class Staging(Protocol):
         """
         ...
 
+    def close(self) -> bool:
+        """Let go of what it costs to have it open; it can be reopened. Whether it was open."""
+        ...
+
     def discard(self) -> None:
-        """Forget it. May come twice, or after a commit."""
+        """Forget it, and its bytes; nothing happens to one that is closed or committed."""
 
 
 class Driver(Protocol):
     """A place for bytes. `stage`, `reopen`, `open`, `delete` and `keys` block; they are made from worker threads."""
 
     def stage(self, id: str, expected_size: int | None) -> Staging:
-        """A new empty area, with room kept for `expected_size`. Raises: DiskFull."""
+        """A new empty area, with room kept for `expected_size`. Raises: DiskFull; Busy if too many are open."""
         ...
 
     def reopen(self, id: str) -> Staging:
-        """An area staged earlier, perhaps by another process. Raises: NotFound."""
+        """An area staged earlier, perhaps by another process. Raises: NotFound; Busy if too many are open."""
         ...
 
+    def restage(self, key: str, id: str) -> None:
+        """Take back a commit that got no name: `key` is gone, its bytes are the area `id` again. Raises: NotFound."""
+
     def open(self, key: str, span: Span) -> FileSpan:
-        """Those bytes of `key`, as an open descriptor the caller closes. Raises: NotFound."""
+        """Those bytes of `key`, as a descriptor the caller closes. Raises: NotFound; Busy if too many are open."""
         ...
 
     def delete(self, key: str) -> None:

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
-from entrepot.errors import DiskFull, NotFound
+from entrepot.errors import Busy, DiskFull, NotFound
 from entrepot.failpoints import failpoint
 from entrepot.model import FileSpan, Piece, Span, Stamp
 from entrepot.storage.driver import Room, Staging
 
 _VECTORS: Final = 512
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+_MANY: Final = {errno.EMFILE, errno.ENFILE}
 
 
 _KEEP_SIZE: Final = 1
@@ -27,9 +28,13 @@ if _fallocate:
     _fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
 
-def disk_full() -> DiskFull:
-    """The refusal, without a path."""
-    return DiskFull("the server's disk is full", advice="try again later, or tell the operator")
+def refusal(error: OSError) -> Exception:
+    """What a failed call means to a client: a full disk, too many open files; else the error itself."""
+    if error.errno in _FULL:
+        return DiskFull("the server's disk is full", advice="try again later, or tell the operator")
+    if error.errno in _MANY:
+        return Busy("the server has too many files open")
+    return error
 
 
 def stamp_of(descriptor: int) -> Stamp:
@@ -52,7 +57,7 @@ class LocalStaging:
         """Keep room on disk without changing the length; file systems that cannot, do without. Raises: DiskFull."""
         if _fallocate and _fallocate(self._descriptor, _KEEP_SIZE, 0, size) and ctypes.get_errno() in _FULL:
             self.discard()
-            raise disk_full()
+            raise refusal(OSError(ctypes.get_errno(), ""))
 
     def write(self, offset: int, pieces: Sequence[Piece]) -> int:
         """As `Staging.write`."""
@@ -62,7 +67,7 @@ class LocalStaging:
                 total += self._write_some(offset + total, pieces[first : first + _VECTORS])
             failpoint("upload.written")
         except OSError as error:
-            raise disk_full() if error.errno in _FULL else error from error
+            raise refusal(error) from error
         return total
 
     def _write_some(self, offset: int, pieces: Sequence[Piece]) -> int:
@@ -89,7 +94,7 @@ class LocalStaging:
             failpoint("upload.synced")
         except OSError as error:
             self.discard()
-            raise disk_full() if error.errno in _FULL else error from error
+            raise refusal(error) from error
 
     def cut(self, length: int) -> None:
         """As `Staging.cut`."""
@@ -113,17 +118,18 @@ class LocalStaging:
                 with suppress(OSError):
                     os.unlink(target)
             self.discard()
-            raise disk_full() if error.errno in _FULL else error from error
-        self._close()
+            raise refusal(error) from error
+        self.close()
         return stamp
 
     def discard(self) -> None:
         """As `Staging.discard`."""
-        if self._close():
+        if self.close():
             with suppress(FileNotFoundError):
                 os.unlink(self._path)
 
-    def _close(self) -> bool:
+    def close(self) -> bool:
+        """As `Staging.close`; whether it was open."""
         with self._closing:
             descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
@@ -159,7 +165,7 @@ class LocalDriver:
         try:
             staging = LocalStaging(self, id, os.open(self.staging_path(id), flags, 0o600))
         except OSError as error:
-            raise disk_full() if error.errno in _FULL else error from error
+            raise refusal(error) from error
         if expected_size:
             staging.allocate(expected_size)
         failpoint("upload.staged")
@@ -171,6 +177,16 @@ class LocalDriver:
             return LocalStaging(self, id, os.open(self.staging_path(id), os.O_RDWR | os.O_CLOEXEC))
         except FileNotFoundError as error:
             raise NotFound("no such staging area") from error
+        except OSError as error:
+            raise refusal(error) from error
+
+    def restage(self, key: str, id: str) -> None:
+        """As `Driver.restage`."""
+        try:
+            os.rename(self.path(key), self.staging_path(id))
+        except FileNotFoundError as error:
+            raise NotFound("no bytes under that key") from error
+        self.sync_folder(self._staging)
 
     def open(self, key: str, span: Span) -> FileSpan:
         """As `Driver.open`."""
@@ -178,6 +194,8 @@ class LocalDriver:
             descriptor = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise NotFound("no bytes under that key") from error
+        except OSError as error:
+            raise refusal(error) from error
         return FileSpan(descriptor, span, stamp_of(descriptor))
 
     def delete(self, key: str) -> None:

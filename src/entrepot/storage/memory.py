@@ -44,11 +44,18 @@ class MemoryStaging:
         size = os.fstat(self._descriptor).st_size
         stamp = Stamp(size, time.time_ns(), next(_numbers))
         self._driver.kept[key] = (self._driver.areas.pop(self.id), stamp)
+        self.close()
         return stamp
+
+    def close(self) -> bool:
+        """As `Staging.close`."""
+        was_open, self._descriptor = self._descriptor >= 0, -1
+        return was_open
 
     def discard(self) -> None:
         """As `Staging.discard`."""
-        self._driver.discard(self.id)
+        if self.close():
+            self._driver.discard(self.id)
 
 
 class MemoryDriver:
@@ -68,6 +75,12 @@ class MemoryDriver:
         if id not in self.areas:
             raise NotFound("no such staging area")
         return MemoryStaging(self, id, self.areas[id])
+
+    def restage(self, key: str, id: str) -> None:
+        """As `Driver.restage`."""
+        if key not in self.kept:
+            raise NotFound("no bytes under that key")
+        self.areas[id] = self.kept.pop(key)[0]
 
     def open(self, key: str, span: Span) -> FileSpan:
         """As `Driver.open`."""

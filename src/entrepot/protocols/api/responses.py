@@ -169,7 +169,7 @@ def user_shape(account: Account) -> shapes.UserShape:
 
 def project_shape(project: Project) -> shapes.ProjectShape:
     """A project; a quota of 2^63-1 is none."""
-    return shapes.ProjectShape(project.name, _quota(project.quota), project.used, project.reserved)
+    return shapes.ProjectShape(project.name, _quota(project.quota), project.used, project.reserved, project.objects)
 
 
 def bucket_shape(bucket: Bucket) -> shapes.BucketShape:

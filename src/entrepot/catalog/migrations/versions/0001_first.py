@@ -10,7 +10,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-
     op.create_table(
         "area",
         sa.Column("kind", sa.Text(), nullable=False),
@@ -189,6 +188,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("upload_pkey")),
     )
     op.create_index(op.f("upload_expires_at"), "upload", ["expires_at"], unique=False)
+    op.create_index(
+        "upload_open",
+        "upload",
+        ["project_id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'open' AND bucket_id IS NOT NULL"),
+        postgresql_where=sa.text("state = 'open' AND bucket_id IS NOT NULL"),
+    )
     op.create_index("upload_wish", "upload", ["principal_id", "bucket_id", "name"], unique=False)
     op.create_table(
         "access_key",

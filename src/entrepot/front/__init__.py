@@ -1,0 +1,1 @@
+"""The HTTP front: connections, heads, bodies and ends, the same for every protocol."""

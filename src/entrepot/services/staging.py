@@ -1,0 +1,147 @@
+"""Staging areas of resumable uploads: one for each, opened at its first part, and never more open than `MOST_OPEN`.
+
+An area says what its upload's row says: it is made from the row, and after a commit whose outcome it did not see, it
+looks there again.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from entrepot.catalog import uploads
+from entrepot.catalog.database import Catalog
+from entrepot.catalog.uploads import Piece
+from entrepot.errors import Conflict, NotFound
+from entrepot.services.rates import Turns
+from entrepot.storage.assembly import Assembly
+from entrepot.storage.blobs import BlobStore
+
+MOST_OPEN: Final = 256
+"""Areas idle longest are closed; each open one costs a descriptor."""
+FINISHED: Final = "the upload is finished, or just being completed"
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """Bytes on their way in: those from `start` to `stop` are written."""
+
+    start: int
+    stop: int
+    spoiled: bool = False
+    """Another part wrote over them before they were acknowledged."""
+
+
+@dataclass(slots=True, eq=False)
+class Area:
+    """One upload's bytes, and whose turn it is: a batch is written, a piece counted, or the whole named; never two."""
+
+    assembly: Assembly
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    closed: bool = False
+    stale: bool = False
+    """Its row is being changed, or a change of it failed: what the area knows may not be what the row says."""
+    users: int = 0
+    arriving: list[Part] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raises: Conflict if these bytes may not change any more."""
+        if self.closed:
+            raise Conflict(FINISHED)
+
+    def spoil(self, writer: Part, start: int, stop: int) -> None:
+        """`writer` is about to write there: what others wrote and nobody acknowledged is not theirs any more."""
+        for part in self.arriving:
+            if part is not writer and part.start < stop and part.stop > start:
+                part.spoiled = True
+
+
+@dataclass(frozen=True, slots=True)
+class StagingAreas:
+    """The areas this process has open."""
+
+    blobs: BlobStore
+    catalog: Catalog
+    _open: OrderedDict[str, Area] = field(default_factory=OrderedDict)
+    _opening: Turns = field(default_factory=Turns)
+
+    @asynccontextmanager
+    async def of(self, upload_id: str) -> AsyncIterator[Area]:
+        """The upload's area, taken up again if nobody has it open.
+
+        Raises: NotFound if its bytes were lost; Conflict; DiskFull; Busy.
+        """
+        async with self._opening.of(upload_id):
+            area = self._open.get(upload_id)
+            if area is None:
+                area = self._open[upload_id] = await self._taken_up(upload_id)
+            area.users += 1
+            self._open.move_to_end(upload_id)
+        try:
+            yield area
+        finally:
+            area.users -= 1
+            await self._close_idle()
+
+    @asynccontextmanager
+    async def turn(self, upload_id: str, area: Area) -> AsyncIterator[None]:
+        """Nobody else changes this area meanwhile. Raises: Conflict if it may not change any more."""
+        async with area.turn:
+            area.check()
+            if area.stale:
+                left = await self.catalog.read(lambda tx: uploads.pieces(tx, upload_id))
+                area.assembly.start_again(_ranges(left))
+                area.stale = False
+            yield
+
+    async def forget(self, upload_id: str) -> None:
+        """The row, if it is still there, and the bytes are gone."""
+        await self.catalog.write(lambda tx: uploads.drop(tx, upload_id))
+        area = self._open.pop(upload_id, None)
+        if area is None:
+            await self.blobs.run(self.blobs.driver.discard, upload_id)
+            return
+        async with area.turn:
+            area.closed = True
+            await self.blobs.run(area.assembly.staging.discard)
+
+    def let_go(self, upload_id: str) -> None:
+        """Its bytes are no staging area any more."""
+        self._open.pop(upload_id, None)
+
+    async def _close_idle(self) -> None:
+        if len(self._open) <= MOST_OPEN:
+            return
+        idle = next((found for found in self._open.items() if not found[1].users), None)
+        if idle:
+            del self._open[idle[0]]
+            await self.blobs.run(idle[1].assembly.staging.close)
+
+    async def _taken_up(self, upload_id: str) -> Area:
+        fresh, pieces = await self.catalog.read(
+            lambda tx: (uploads.known(tx, upload_id), uploads.pieces(tx, upload_id))
+        )
+        if fresh.state == "done":
+            raise Conflict(FINISHED)
+        driver = self.blobs.driver
+        try:
+            staging = await self.blobs.run(driver.reopen, upload_id)
+        except NotFound:
+            if pieces:
+                raise await self._lost(upload_id) from None
+            staging = await self.blobs.run(driver.stage, upload_id, fresh.size)
+        if staging.size() < max((piece.stop for piece in pieces), default=0):
+            await self.blobs.run(staging.discard)
+            raise await self._lost(upload_id)
+        return Area(Assembly(staging, fresh.front, fresh.hash_state, _ranges(pieces)))
+
+    async def _lost(self, upload_id: str) -> NotFound:
+        """The staging area is gone, or shorter than what was acknowledged."""
+        await self.forget(upload_id)
+        return NotFound("no such upload", why="its bytes were lost", advice="begin a new one")
+
+
+def _ranges(pieces: list[Piece]) -> list[tuple[int, int]]:
+    return [(piece.start, piece.stop) for piece in pieces]
