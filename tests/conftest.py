@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import RunningServer, running_postgres, running_server
+from tests.running import RunningServer, new_postgres, running_postgres, running_server
 
 
 def needs(tool: str, package: str) -> str:
@@ -50,3 +50,12 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield url
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[RunningServer]:
+    """As `server`, with its catalog in PostgreSQL."""
+    data = tmp_path_factory.mktemp("postgres-server") / "data"
+    with new_postgres(postgres_url) as url, running_server(data, environ={"ENTREPOT_DB": url}) as running:
+        assert not (data / "catalog.db").exists()
+        yield running

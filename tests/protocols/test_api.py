@@ -142,10 +142,13 @@ def test_a_full_disk_is_507_and_a_fault_of_ours_500_with_nothing_but_a_request_i
     with running_server(tmp_path / "data", environ=environ) as own:
         api = admin(own)
         api.done("PUT", "/buckets/box", {}, 201)
-        found = api.refused("POST", "/uploads", {"to": "box/a", "size": 1 << 20})
+        upload = api.begin("box/a", size=1 << 20)
+        found = problem(api.part(upload, 0, b"part", 500))
         assert (found.status, found.code, found.why) == (500, "failed", "")
         assert found.message == f"something went wrong here; request {found.request_id}"
-        assert api.done("GET", "/projects")[0].reserved == 0, "what the broken upload had reserved"
+        api.part(upload, 0, b"part")
+        api.done("DELETE", upload.url, None, 204)
+        assert api.done("GET", "/projects")[0].reserved == 0
     with running_server(tmp_path / "data", environ={"ENTREPOT_RESERVE_BYTES": str(1 << 60)}) as full:
         api = Api(full, own.admin_token)
         found = api.refused("PUT", "/objects/box/a", bytes(100_000))

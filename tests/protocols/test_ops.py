@@ -315,6 +315,22 @@ def test_a_second_server_on_the_same_folder_does_not_start(server: RunningServer
     assert ask(f"{server.url}/livez").status == 200
 
 
+def test_a_start_that_fails_names_the_setting_and_shows_no_traceback(server: RunningServer, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("neither a folder nor a certificate")
+    port = urlsplit(server.url).port
+    for flag, args in (
+        ("--data", ("--data", str(tmp_path / "file"))),
+        ("--data", ("--data", str(tmp_path / "file" / "data"))),
+        ("--listen", ("--listen", f"127.0.0.1:{port}")),
+        ("--listen", ("--listen", "127.0.0.1:70000")),
+        ("--tls-key", ("--tls-cert", str(tmp_path / "file"), "--tls-key", str(tmp_path / "file"))),
+    ):
+        said = refused_start(tmp_path / "data", *args)
+        assert "error[usage]: --" in said
+        assert flag in said
+        assert "Traceback" not in said
+
+
 def test_without_tls_no_address_but_loopback_is_listened_on(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="can be reached by others"):
         start_server(tmp_path / "data", listen="0.0.0.0:0")

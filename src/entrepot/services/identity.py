@@ -5,6 +5,7 @@ Rights are looked up here for each request and never taken from a token.
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -16,7 +17,7 @@ from entrepot.catalog.accounts import AccessKey, Account
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, Denied, NotFound, Unauthenticated
 from entrepot.model import SYSTEM, Action, Clock, Grant, Instant, Kind, Origin, Principal
-from entrepot.services.rates import Rate, Turns
+from entrepot.services.rates import Rate, Turns, site
 
 ISSUER: Final = "entrepot"
 AUDIENCE: Final = "entrepot"
@@ -25,6 +26,7 @@ MAX_TOKEN_SECONDS: Final = 400 * 86400
 DEFAULT_PROJECT: Final = "default"
 FAILED_LOGINS: Final = 10
 FAILED_LOGIN_SECONDS: Final = 300.0
+LONGEST_PAUSE_SECONDS: Final = 900.0
 MINTED_TOKENS: Final = 1200
 
 _REFUSED: Final = "the token is not accepted"
@@ -41,7 +43,7 @@ class Minted:
 
 
 class Identity:
-    """Who is calling. `oidc` asks the configured provider about a token that is not ours."""
+    """Who is calling. `oidc` asks the configured provider about a token that is not ours; `ticks` times the rates."""
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class Identity:
         *,
         job_token_secret: str | None = None,
         oidc: Callable[[str, tokens.Peeked], Awaitable[OidcIdentity]] | None = None,
+        ticks: Clock = time.monotonic,
     ) -> None:
         self.catalog = catalog
         self.now = now
@@ -59,9 +62,12 @@ class Identity:
         self._job_token_secret = job_token_secret
         self._oidc = oidc
         self._hashing = asyncio.Semaphore(2)
-        self._failures = Rate(FAILED_LOGINS, FAILED_LOGIN_SECONDS, "failed log-ins")
+        self._failures = Rate(
+            FAILED_LOGINS, FAILED_LOGIN_SECONDS, "failed log-ins",
+            longest_pause_seconds=LONGEST_PAUSE_SECONDS, clock=ticks,
+        )  # fmt: skip
         self._turns = Turns()
-        self._minted = Rate(MINTED_TOKENS, 60.0, "new tokens")
+        self._minted = Rate(MINTED_TOKENS, 60.0, "new tokens", clock=ticks)
 
     async def of_token(self, text: str) -> Principal:
         """The principal of a bearer token: ours, a PROMINENCE server's job token, or an OIDC provider's.
@@ -158,30 +164,33 @@ class Identity:
         """A token for a user who knows the password, or a robot with its secret.
 
         Raises: Unauthenticated, alike and after the same time whatever was wrong; TooOften after ten failures in 5
-        minutes.
+        minutes from that address (of IPv6: that /64), for 5 minutes at first and up to 15 if it happens again.
         """
-        async with self._turns.of((name[:128], address)):  # one try at a time, so that none slips past the count
-            return await self._log_in(name[:128], password, seconds, address)
-
-    async def _log_in(self, name: str, password: str, seconds: int, address: str) -> Minted:
-        self._failures.check((name, address))
-        account = await self.catalog.probe(lambda tx: accounts.find(tx, name))
-        if not await self._knows(account, password) or account is None or account.disabled:
-            self._failures.count((name, address))
-            await self.catalog.write(lambda tx: self._audit_login(tx, name, address, "refused"))
-            raise Unauthenticated("log-in refused", why="the name or the password is wrong")
-        self._failures.forget((name, address))
-        await self.catalog.write(lambda tx: self._audit_login(tx, name, address, "done"))
-        return await self.mint(account, (), None, min(seconds, LOGIN_SECONDS))
+        name = name[:128]
+        who = name, site(address)
+        async with self._turns.of(who):  # one try at a time, so that none slips past the count
+            self._failures.check(who)
+            account = await self._proven(name, password)
+            if account is None:
+                self._failures.count(who)
+                await self.catalog.write(lambda tx: self._audit_login(tx, name, address, "refused"))
+                raise Unauthenticated("log-in refused", why="the name or the password is wrong")
+            self._failures.forget(who)
+            await self.catalog.write(lambda tx: self._audit_login(tx, name, address, "done"))
+            return await self.mint(account, (), None, min(seconds, LOGIN_SECONDS))
 
     def _audit_login(self, tx: Transaction, name: str, address: str, outcome: str) -> None:
         audit.record(tx, replace(SYSTEM, name=name, origin=Origin(address)), "log in", self.now(), outcome=outcome)
 
-    async def _knows(self, account: Account | None, password: str) -> bool:
-        if account is not None and account.kind is Kind.ROBOT:
-            return passwords.is_secret(account.secret_hash, password)
+    async def _proven(self, name: str, password: str) -> Account | None:
+        """The account, if that is its password. A robot's right secret is quick; all else takes one argon2."""
+        found = await self.catalog.probe(lambda tx: accounts.find(tx, name))
+        account = None if found is None or found.disabled else found
+        stored = account.secret_hash if account else None
+        if passwords.is_secret(stored, password):  # never of a user: what is kept of a password is no fingerprint
+            return account
         async with self._hashing:
-            return await asyncio.to_thread(passwords.verify, account.secret_hash if account else None, password)
+            return account if await asyncio.to_thread(passwords.verify, stored, password) else None
 
     async def mint(self, account: Account, groups: tuple[str, ...], job: str | None, seconds: float) -> Minted:
         """A new token of ours. Raises: BadName for a life not of 1 second to 400 days; TooOften over 1200 a minute."""
