@@ -121,8 +121,16 @@ class Conflict(EntrepotError):
     code = "conflict"
 
 
+class BucketNotEmpty(Conflict):
+    """Only an empty bucket can go."""
+
+
 class PreconditionFailed(Conflict):
     """A condition of the request (If-Match, If-None-Match) does not hold."""
+
+
+class NothingToReplace(PreconditionFailed):
+    """The request names the version it replaces, and there is nothing at all."""
 
 
 class LimitReached(EntrepotError):

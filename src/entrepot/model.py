@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import Final
+from typing import Any, Final
 
 from entrepot.errors import BadName, BadRange
 
@@ -21,8 +21,6 @@ Body = AsyncIterator[Sequence[Piece]]
 MAX_QUOTA: Final = 2**63 - 1
 """The quota of a project that has none."""
 
-MAX_NAME_BYTES: Final = 1024
-
 
 class Algorithm(Enum):
     """A checksum we can compute; the value is its name in digests, tables and JSON."""
@@ -31,6 +29,9 @@ class Algorithm(Enum):
     MD5 = "md5"
     SHA1 = "sha1"
     SHA512 = "sha512"
+    CRC32 = "crc32"
+    CRC32C = "crc32c"
+    CRC64NVME = "crc64nvme"
 
     @property
     def hex_length(self) -> int:
@@ -38,7 +39,10 @@ class Algorithm(Enum):
         return _HEX_LENGTH[self]
 
 
-_HEX_LENGTH: Final = {Algorithm.SHA256: 64, Algorithm.MD5: 32, Algorithm.SHA1: 40, Algorithm.SHA512: 128}
+_HEX_LENGTH: Final = {
+    Algorithm.SHA256: 64, Algorithm.MD5: 32, Algorithm.SHA1: 40, Algorithm.SHA512: 128,
+    Algorithm.CRC32: 8, Algorithm.CRC32C: 8, Algorithm.CRC64NVME: 16,
+}  # fmt: skip
 _HEX64: Final = re.compile(r"[0-9a-f]{64}\Z")
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]+\Z")
 
@@ -298,6 +302,10 @@ class Bucket:
     areas: bool
     """Keys here belong to users, groups and jobs; a project role opens none of them but to robots and admins."""
     created_at: Instant
+    versioning: str = ""
+    """`Enabled` keeps what a name pointed to before; `Suspended` keeps what was kept; empty: never asked for."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """What protocols keep of a bucket, each under its own word: JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,15 +344,24 @@ class StoredObject:
     metadata: Mapping[str, str]
     created_at: Instant
     expires_at: Instant | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    unversioned: bool = True
+    """It was put while its bucket kept no versions."""
+    marker: bool = False
+    """Of a list of versions: it says that the name was deleted, and has no bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a name carries beside its bytes. Metadata are the client's own headers and labels."""
+    """What a name carries beside its bytes. Metadata are the client's own headers and labels.
+
+    `extra` is JSON: `headers` (Cache-Control and the like, lower case), and what one protocol keeps under its own word.
+    """
 
     content_type: str = "application/octet-stream"
     metadata: Mapping[str, str] = field(default_factory=dict)
     expires_at: Instant | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,42 +390,3 @@ class Page:
 
     items: tuple[StoredObject | CommonPrefix, ...]
     next: str | None = None
-
-
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_PLAIN_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,61}[a-z0-9]\Z|[a-z0-9]\Z")
-_ACCOUNT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,127}\Z")
-
-
-def project_name(text: str) -> str:
-    """`text` as the name of a project: 1 to 63 of `a-z 0-9 . _ -`. Raises: BadName."""
-    if not _PLAIN_NAME.match(text):
-        raise BadName(f"not a project name: {text!r}", why="1 to 63 of a-z0-9._-, a letter or digit at both ends")
-    return text
-
-
-def bucket_name(text: str) -> str:
-    """`text` as the name of a bucket: 3 to 63 of `a-z 0-9 . _ -`. Raises: BadName."""
-    if len(text) < 3 or not _PLAIN_NAME.match(text):
-        raise BadName(f"not a bucket name: {text!r}", why="3 to 63 of a-z0-9._-, a letter or digit at both ends")
-    return text
-
-
-def account_name(text: str) -> str:
-    """`text` as the name of a user or robot: 1 to 128 of letters, digits and `@ . _ + -`. Raises: BadName."""
-    if not _ACCOUNT_NAME.match(text):
-        raise BadName(f"not a user name: {text!r}", why="1 to 128 of letters, digits, @._+-, a letter or digit first")
-    return text
-
-
-def object_key(text: str, limit: int = MAX_NAME_BYTES) -> str:
-    """`text` as a key: 1 to `limit` bytes of UTF-8 without control characters. `..` is only text. Raises: BadName."""
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise BadName("a key is UTF-8") from error
-    if not 1 <= size <= limit:
-        raise BadName("a key is too long or empty", why=f"it has 1 to {limit} bytes of UTF-8, this one {size}")
-    if _CONTROL.search(text):
-        raise BadName("a key holds no control characters")
-    return text

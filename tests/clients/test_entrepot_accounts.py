@@ -117,6 +117,7 @@ def test_users_robots_projects_roles_tokens_and_keys_are_administered(server: Ru
     token = admin("admin", "token", "add", "ada", "--group", "g", "--job", "7", "--expires", "1h").strip()
     assert token.count(".") == 2
     assert server.call("GET", "/me", token=token)["groups"] == ["g"]
+    assert "not the name of a job: 'a/b'" in admin.fails(2, "admin", "token", "add", "ada", "--job", "a/b")
     access, secret = admin("admin", "key", "add", "ada", "--project", "phys").rstrip("\n").split("\t")
     assert secret
     assert f"{access}\tada\tphys" in admin("admin", "key", "ls")

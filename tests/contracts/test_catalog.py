@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
-from entrepot.catalog import accounts, blobs, leases, listing, objects, projects, uploads
+from entrepot.catalog import accounts, blobs, leases, listing, objects, projects, uploads, versions
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.schema import metadata
 from entrepot.catalog.uploads import Piece
@@ -131,8 +131,8 @@ async def test_a_name_points_to_the_last_bytes_and_keeps_its_history(catalog: Ca
 async def test_trash_is_purged_and_then_its_bytes_are_free(catalog: Catalog) -> None:
     await catalog.write(lambda tx: put(tx, "a", 1))
     await catalog.write(lambda tx: objects.remove(tx, home(tx), "a", NOW + 5))
-    assert await catalog.write(lambda tx: objects.purge_trash(tx, NOW, 10)) == 0
-    assert await catalog.write(lambda tx: objects.purge_trash(tx, NOW + 5, 10)) == 1
+    assert await catalog.write(lambda tx: versions.purge_trash(tx, NOW, 10)) == 0
+    assert await catalog.write(lambda tx: versions.purge_trash(tx, NOW + 5, 10)) == 1
     assert await mark_free(catalog, NOW) == [blob_of(1).key]
 
 

@@ -67,7 +67,7 @@ def test_sizes_are_read_as_they_are_written(words: str, size: int) -> None:
     assert size_of(words, "--x") == size
 
 
-@pytest.mark.parametrize("words", ["", "x", "10X", "-1", "1 0"])
+@pytest.mark.parametrize("words", ["", "x", "10X", "-1", "1 0", "9" * 400, "9" * 5000])
 def test_what_is_no_size_or_time_names_the_flag(words: str) -> None:
     with pytest.raises(UsageError, match="--x"):
         size_of(words, "--x")

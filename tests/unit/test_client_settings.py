@@ -156,7 +156,9 @@ def test_a_server_s_address_has_one_form(text: str, url: str) -> None:
     assert server_url(text) == url
 
 
-@pytest.mark.parametrize("text", ["ftp://h", "https://", "https://user:pw@h", "https://h?x=1", "http://h:99999"])
+@pytest.mark.parametrize(
+    "text", ["ftp://h", "https://", "https://user:pw@h", "https://h?x=1", "http://h:99999", "http://[x", "[x"]
+)
 def test_an_address_that_cannot_be_one_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         server_url(text)
@@ -169,12 +171,13 @@ def test_hosts_are_told_apart_by_their_port() -> None:
 
 
 def test_switches_and_numbers_are_checked_with_their_source(environ: dict[str, str]) -> None:
-    environ |= {"ENTREPOT_QUIET": "perhaps", "ENTREPOT_JOBS": "many"}
-    settings = Settings.read({}, environ)
+    environ |= {"ENTREPOT_QUIET": "perhaps"}
     with pytest.raises(UsageError, match="ENTREPOT_QUIET"):
-        settings.is_on("quiet")
-    with pytest.raises(UsageError, match="ENTREPOT_JOBS"):
-        settings.jobs()
+        Settings.read({}, environ).is_on("quiet")
+    for text in ("many", "0", "33", "²", "9" * 5000):
+        with pytest.raises(UsageError, match="ENTREPOT_JOBS"):
+            Settings.read({}, {**environ, "ENTREPOT_JOBS": text}).jobs()
+    assert Settings.read({}, {**environ, "ENTREPOT_JOBS": "32"}).jobs() == 32
 
 
 def test_nothing_is_known_of_a_token_that_is_none_of_ours() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from entrepot.model import Algorithm
 from entrepot.storage import hashing
-from entrepot.storage.hashing import Checksums, Sha256, checksums_of
+from entrepot.storage.hashing import Checksums, Sha256, checksums_of, combined
 
 
 @given(st.binary(max_size=2000), st.lists(st.integers(0, 2000), max_size=5))
@@ -65,3 +65,22 @@ def test_all_checksums_come_from_one_pass_and_sha256_always() -> None:
         Algorithm.SHA512: hashlib.sha512(data).hexdigest(),
     }
     assert running.result() == checksums_of(data, {Algorithm.MD5, Algorithm.SHA512})
+
+
+CHECK = {Algorithm.CRC32: "cbf43926", Algorithm.CRC32C: "e3069283", Algorithm.CRC64NVME: "ae8b14860a799888"}
+"""Of `123456789`, as the catalogue of CRCs gives them."""
+
+
+@pytest.mark.parametrize("algorithm", CHECK)
+def test_crcs_are_the_published_ones_in_any_pieces(algorithm: Algorithm) -> None:
+    assert checksums_of(b"123456789", [algorithm])[algorithm] == CHECK[algorithm]
+    running = Checksums({algorithm})
+    for piece in (b"1234", bytearray(b"56"), memoryview(b"789")):
+        running.update(piece)
+    assert running.result()[algorithm] == CHECK[algorithm]
+
+
+@given(st.sampled_from(list(CHECK)), st.lists(st.binary(max_size=100), max_size=6))
+def test_crcs_of_parts_give_that_of_the_whole(algorithm: Algorithm, parts: list[bytes]) -> None:
+    sums = [(checksums_of(part, [algorithm])[algorithm], len(part)) for part in parts]
+    assert combined(algorithm, sums) == checksums_of(b"".join(parts), [algorithm])[algorithm]

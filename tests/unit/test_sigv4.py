@@ -136,7 +136,9 @@ def test_botocore_and_we_sign_any_key_alike(key: str) -> None:
     assert isinstance(proof, Proof)
     now = datetime.strptime(proof.date, "%Y%m%dT%H%M%S%z").timestamp()
     check(request_to(theirs), now=now, region="eu-x")
-    assert sigv4.signed_url(BASE, "GET", "my-bucket", key, ACCESS, SECRET, 3600, now, "eu-x") == theirs
+    ours = sigv4.signed_url(BASE, "GET", "my-bucket", key, ACCESS, SECRET, 3600, now, "eu-x")
+    assert ours.partition("?")[0] == theirs.partition("?")[0]
+    assert sorted(ours.partition("?")[2].split("&")) == sorted(theirs.partition("?")[2].split("&"))
 
 
 @given(

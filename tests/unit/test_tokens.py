@@ -213,6 +213,12 @@ def test_a_token_over_sixteen_kibibytes_is_refused() -> None:
         tokens.verify(KEY, token({**BODY, "note": "x" * 13_000}), NOW)
 
 
+def test_no_token_is_made_that_we_would_refuse_for_its_size() -> None:
+    tokens.verify(KEY, tokens.mint(KEY, replace(CLAIMS, groups=("x" * 11_900,))), NOW)
+    with pytest.raises(BadName, match="16384"):
+        tokens.mint(KEY, replace(CLAIMS, groups=("x" * 12_200,)))
+
+
 @given(st.text(max_size=60) | st.from_regex(r"[\w-]{1,9}\.[\w-]{1,9}\.[\w-]{0,9}", fullmatch=True))
 def test_any_text_is_peeked_or_refused(text: str) -> None:
     with pytest.raises(Unauthenticated):

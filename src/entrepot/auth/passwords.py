@@ -38,11 +38,6 @@ def verify(stored: str | None, password: str) -> bool:
     return matches and known and bool(data)
 
 
-def is_outdated(stored: str) -> bool:
-    """Was it hashed with weaker settings than today's? Then store `hash_password` again after the next good log-in."""
-    return _HASHER.check_needs_rehash(stored)
-
-
 def new_secret() -> str:
     """A secret of 256 random bits for a robot or an application, 43 characters of `[A-Za-z0-9_-]`. Shown once."""
     return secrets.token_urlsafe(32)

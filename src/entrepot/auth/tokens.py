@@ -89,7 +89,10 @@ class Peeked:
 
 
 def mint(key: TokenKey, claims: TokenClaims) -> str:
-    """A token of `[A-Za-z0-9_.-]` alone, as workers look for it. Raises: BadName for a group named with a comma."""
+    """A token of `[A-Za-z0-9_.-]` alone, as workers look for it.
+
+    Raises: BadName for a group named with a comma, or for more than we take ourselves: 16 KiB.
+    """
     if any("," in group or not group for group in claims.groups):
         raise BadName("a group's name in a token is not empty and has no comma")
     body = {
@@ -106,7 +109,13 @@ def mint(key: TokenKey, claims: TokenClaims) -> str:
     }
     payload = json.dumps({name: value for name, value in body.items() if value is not None}, separators=(",", ":"))
     header = {"alg": "HS256", "typ": "JWT", "kid": str(key.version)}
-    return jws.serialize_compact(header, payload, _oct_key(key.secret), registry=_HS256)
+    text = jws.serialize_compact(header, payload, _oct_key(key.secret), registry=_HS256)
+    if len(text) > MAX_TOKEN_CHARACTERS:
+        raise BadName(
+            f"the token would have {len(text)} characters, {MAX_TOKEN_CHARACTERS} are allowed",
+            advice="name fewer groups",
+        )
+    return text
 
 
 @lru_cache(maxsize=CACHED_TOKENS)

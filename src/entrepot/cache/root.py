@@ -22,7 +22,7 @@ from entrepot.cache.rules import (
     read_rules,
 )
 from entrepot.cache.writing import disk_errors, make_folder, replace_file, temporary_beside
-from entrepot.errors import Refused, Unsupported
+from entrepot.errors import Refused, Unsupported, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,4 +121,10 @@ def _refusals() -> Iterator[None]:
     except Unusable as error:
         raise Refused(
             "this folder cannot be the node cache", why=str(error), advice="set ENTREPOT_CACHE to a folder of your own"
+        ) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(
+            "the node cache cannot be made there",
+            why=error.strerror or "",
+            advice="set ENTREPOT_CACHE to a folder of your own",
         ) from error

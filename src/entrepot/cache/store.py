@@ -23,6 +23,7 @@ from entrepot.cache.survey import Held, list_blobs, survey
 from entrepot.cache.verify import Verdict, verify_blobs
 from entrepot.cache.wording import shown_digest
 from entrepot.cache.writing import disk_errors
+from entrepot.client.localfile import check_target, target_errors
 from entrepot.errors import LimitReached, NotFound
 from entrepot.model import Digest
 
@@ -120,18 +121,19 @@ class Cache:
     def copy(self, digest_hex: str, source: Source | None, target: str) -> None:
         """A verified copy named `target`, also when the cache has no room. It appears whole or not at all.
 
-        Raises: as `open_blob`, LimitReached only for the disk of `target`.
+        Raises: as `open_blob`, LimitReached only for the disk of `target`; UsageError, if no file can appear there.
         """
         name = Digest.parse(digest_hex).hex
+        check_target(target)
         try:
             descriptor = self.open_blob(name, source)
         except LimitReached:
             if source is None:
                 raise
-            with disk_errors():
+            with target_errors(target):
                 return download_copy(source, name, target, self.pause)
         try:
-            with disk_errors():
+            with target_errors(target):
                 copy_blob(descriptor, name, target)
         finally:
             os.close(descriptor)

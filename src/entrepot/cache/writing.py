@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 from entrepot.errors import Denied, EntrepotError, LimitReached
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def temporary_beside(path: str) -> str:

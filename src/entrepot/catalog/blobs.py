@@ -19,12 +19,16 @@ LAST: Final = "g"
 PRESENT: Final = text("blob.state = 'present'")
 """Written out, not bound: only then can the partial index `blob_present` answer."""
 _LEAVING: Final = text("blob.state <> 'present'")
-_COLUMNS: Final = (
-    blob.c.digest, blob.c.size, blob.c.key, blob.c.md5, blob.c.sha1, blob.c.sha512,
-    blob.c.verified_at, blob.c.stamp, inline_blob.c.bytes,
+_SUMS: Final = (
+    Algorithm.MD5, Algorithm.SHA1, Algorithm.SHA512, Algorithm.CRC32, Algorithm.CRC32C, Algorithm.CRC64NVME
+)  # fmt: skip
+"""Each has a column of its own name."""
+COLUMNS: Final = (
+    blob.c.digest, blob.c.size, blob.c.key, blob.c.verified_at, blob.c.stamp, inline_blob.c.bytes,
+    *(blob.c[algorithm.value] for algorithm in _SUMS),
 )  # fmt: skip
 _WITH_BYTES: Final = blob.outerjoin(inline_blob, inline_blob.c.key == blob.c.key)
-_FIND: Final = Query(select(*_COLUMNS).select_from(_WITH_BYTES).where(blob.c.digest == bindparam("digest"), PRESENT))
+_FIND: Final = Query(select(*COLUMNS).select_from(_WITH_BYTES).where(blob.c.digest == bindparam("digest"), PRESENT))
 _HOLD: Final = Query(select(blob.c.key).where(blob.c.digest == bindparam("digest"), PRESENT).with_for_update(read=True))
 _ADD: Final = Query(
     insert(blob)
@@ -93,7 +97,7 @@ _VERIFIED: Final = Query(
 )
 _KEYS: Final = Query(select(blob.c.key).where(blob.c.key == bindparam("key")))
 _OLDEST: Final = Query(
-    select(*_COLUMNS)
+    select(*COLUMNS)
     .select_from(_WITH_BYTES)
     .where(PRESENT, blob.c.digest > bindparam("after"))
     .order_by(blob.c.digest)
@@ -103,10 +107,9 @@ _EXPIRED_LEASES: Final = Query(delete(lease).where(lease.c.until <= bindparam("n
 
 
 def blob_of(row: Row) -> Blob:
-    """The blob a row of `_COLUMNS` describes."""
-    digest, size, key, md5, sha1, sha512, verified_at, stamp, inline = row
-    known = ((Algorithm.MD5, md5), (Algorithm.SHA1, sha1), (Algorithm.SHA512, sha512))
-    checksums = {algorithm: value for algorithm, value in known if value}
+    """The blob a row of `COLUMNS` describes."""
+    digest, size, key, verified_at, stamp, inline, *sums = row
+    checksums = {algorithm: value for algorithm, value in zip(_SUMS, sums, strict=True) if value}
     return Blob(Digest(digest), size, key, checksums, verified_at, stamp_of(stamp), inline)
 
 
@@ -135,8 +138,7 @@ def keep(tx: Transaction, received: Blob, edges: str | None, now: Instant) -> st
     added = tx.run(
         _ADD, key=received.key, digest=digest, size=received.size, state="present", created_at=now,
         verified_at=received.verified_at, stamp=stamp_text(received.stamp), edges=edges,
-        md5=received.checksums.get(Algorithm.MD5), sha1=received.checksums.get(Algorithm.SHA1),
-        sha512=received.checksums.get(Algorithm.SHA512),
+        **{algorithm.value: received.checksums.get(algorithm) for algorithm in _SUMS},
     )  # fmt: skip
     if added:
         if received.inline is not None:

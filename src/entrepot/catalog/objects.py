@@ -1,17 +1,20 @@
-"""Names in buckets: what each points to now, and what it pointed to before."""
+"""Live names in buckets: what each points to now. What it pointed to before is in `versions`."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Double, bindparam, delete, select
+from sqlalchemy import ColumnElement, Double, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from entrepot.catalog import blobs, projects
+from entrepot.catalog import blobs, projects, versions
 from entrepot.catalog.database import LostRace, Query, Row, Transaction
 from entrepot.catalog.ids import row_id
-from entrepot.catalog.schema import blob, bucket, inline_blob, object_, object_version
-from entrepot.errors import Denied, PreconditionFailed
+from entrepot.catalog.schema import blob, inline_blob, object_
+from entrepot.errors import Denied, NothingToReplace, PreconditionFailed
 from entrepot.model import (
+    ALWAYS,
+    EMPTY_DIGEST,
     Blob,
     Bucket,
     Condition,
@@ -21,14 +24,9 @@ from entrepot.model import (
     StoredObject,
 )
 
-KIND: Final = "object"
 COLUMNS: Final = (
     object_.c.version, object_.c.name, object_.c.digest, object_.c.size, object_.c.etag, object_.c.content_type,
-    object_.c.metadata, object_.c.created_at, object_.c.expires_at,
-)  # fmt: skip
-_BLOB_COLUMNS: Final = (
-    blob.c.digest, blob.c.size, blob.c.key, blob.c.md5, blob.c.sha1, blob.c.sha512, blob.c.verified_at, blob.c.stamp,
-    inline_blob.c.bytes,
+    object_.c.metadata, object_.c.extra, object_.c.unversioned, object_.c.created_at, object_.c.expires_at,
 )  # fmt: skip
 LIVE: Final = object_.c.expires_at.is_(None) | (object_.c.expires_at > bindparam("now", type_=Double()))
 """Names that are over stay in their table until a job comes by; nobody sees them."""
@@ -36,7 +34,7 @@ _HERE: Final = (object_.c.bucket_id == bindparam("wanted_bucket"), object_.c.nam
 _FIND: Final = Query(select(*COLUMNS).where(*_HERE))
 _LOCK: Final = Query(select(*COLUMNS).where(*_HERE).with_for_update())
 _OPEN: Final = Query(
-    select(*COLUMNS, *_BLOB_COLUMNS)
+    select(*COLUMNS, *blobs.COLUMNS)
     .select_from(
         object_.outerjoin(blob, (blob.c.digest == object_.c.digest) & blobs.PRESENT).outerjoin(
             inline_blob, inline_blob.c.key == blob.c.key
@@ -54,29 +52,16 @@ _POINT: Final = Query(
         set_={name: value for name, value in _VALUES.items() if name not in {"bucket_id", "name"}},
     )
 )
-_MOVED: Final = ("bucket_id", "name", "version", "digest", "size", "etag", "content_type", "metadata", "created_at")
-_KEEP_OLD: Final = Query(
-    insert(object_version).from_select(
-        [*_MOVED, "removed_at"],
-        select(*(object_.c[name] for name in _MOVED), bindparam("now", type_=object_version.c.removed_at.type)).where(
-            *_HERE
-        ),
-    )
-)
 _REMOVE: Final = Query(delete(object_).where(*_HERE))
+_SET_EXTRA: Final = Query(
+    update(object_).values(extra=bindparam("to")).where(*_HERE, object_.c.version == bindparam("wanted"))
+)
 _EXPIRED: Final = Query(
     select(object_.c.bucket_id, object_.c.name)
     .where(object_.c.expires_at <= bindparam("now"))
     .order_by(object_.c.expires_at)
     .limit(bindparam("limit"))
 )
-_TRASH: Final = Query(
-    select(object_version.c.version)
-    .where(object_version.c.removed_at <= bindparam("before"))
-    .order_by(object_version.c.removed_at)
-    .limit(bindparam("limit"))
-)
-_PURGE: Final = Query(delete(object_version).where(object_version.c.version == bindparam("version")))
 _BUCKET_WITH: Final = Query(
     select(object_.c.bucket_id)
     .where(object_.c.digest == bindparam("digest"), object_.c.bucket_id > bindparam("after"), LIVE)
@@ -95,26 +80,16 @@ _BELOW: Final = Query(
     .limit(bindparam("limit"))
 )
 _BY_VERSION: Final = Query(select(*COLUMNS).where(*_HERE, object_.c.version == bindparam("version")))
-_HOME: Final = Query(select(bucket.c.project_id).where(bucket.c.id == bindparam("id")))
 
 
 def object_of(found: Bucket, row: Row) -> StoredObject:
     """The object a row of `COLUMNS` describes."""
-    version, name, digest, size, etag, content_type, metadata, created_at, expires_at = row
-    labels = json.loads(metadata) if metadata != "{}" else {}
+    version, name, digest, size, etag, content_type, metadata, extra, unversioned, created_at, expires_at = row
     return StoredObject(
-        version,
-        found.project,
-        found.name,
-        name,
-        Digest(digest),
-        size,
-        etag,
-        content_type,
-        labels,
-        created_at,
-        expires_at,
-    )
+        version, found.project, found.name, name, Digest(digest) if digest else EMPTY_DIGEST, size, etag, content_type,
+        json.loads(metadata) if metadata != "{}" else {}, created_at, expires_at,
+        json.loads(extra) if extra != "{}" else {}, bool(unversioned),
+    )  # fmt: skip
 
 
 def is_over(found: StoredObject, now: Instant) -> bool:
@@ -154,45 +129,48 @@ def point(
 
     `released` is the reservation this uses up. Raises: PreconditionFailed; Denied; QuotaExceeded.
     """
-    version = row_id(now)
-    metadata = json.dumps(dict(facts.metadata), separators=(",", ":"), ensure_ascii=False) if facts.metadata else "{}"
+    version, unversioned = row_id(now), found.versioning != versions.ENABLED
     values = {
         "bucket_id": found.id, "name": key, "version": version, "digest": digest.hex, "size": size, "etag": etag,
-        "content_type": facts.content_type, "metadata": metadata, "created_at": now, "expires_at": facts.expires_at,
+        "content_type": facts.content_type, "metadata": text_of(facts.metadata), "extra": text_of(facts.extra),
+        "unversioned": int(unversioned), "created_at": now, "expires_at": facts.expires_at,
     }  # fmt: skip
     old: StoredObject | None = None
     if condition.etag is not None or not tx.run(_CREATE, **values):
-        old = _make_way(tx, found, key, condition, now)
+        old = _locked(tx, found, key)
+        check(old if old and not is_over(old, now) else None, condition)
         if old is None:
             raise LostRace  # it was there, and went before we could lock it
+    freed = versions.make_way(tx, found, key, old, now) if old or found.versioning else 0
+    if old:
         tx.run(_POINT, **values)
-    blobs.refer(tx, KIND, version, digest, found.project_id)
-    grown = size - (old.size if old else 0)
-    projects.settle(tx, found.project_id, grown=grown, released=released, more=0 if old else 1)
+    blobs.refer(tx, versions.KIND, version, digest, found.project_id)
+    projects.settle(tx, found.project_id, grown=size - freed, released=released, more=0 if old else 1)
     return StoredObject(
         version, found.project, found.name, key, digest, size, etag, facts.content_type, facts.metadata, now,
-        facts.expires_at,
+        facts.expires_at, facts.extra, unversioned,
     )  # fmt: skip
 
 
-def _make_way(tx: Transaction, found: Bucket, key: str, condition: Condition, now: Instant) -> StoredObject | None:
-    """What the name points to now, once it may be replaced and is kept in the history."""
+def text_of(facts: Mapping[str, Any]) -> str:
+    """JSON as its column holds it."""
+    return json.dumps(dict(facts), separators=(",", ":"), ensure_ascii=False) if facts else "{}"
+
+
+def _locked(tx: Transaction, found: Bucket, key: str) -> StoredObject | None:
     row = tx.row(_LOCK, wanted_bucket=found.id, wanted_name=key)
-    old = object_of(found, row) if row else None
-    _check(old if old and not is_over(old, now) else None, condition)
-    if old:
-        tx.run(_KEEP_OLD, wanted_bucket=found.id, wanted_name=key, now=now)
-    return old
+    return object_of(found, row) if row else None
 
 
-def _check(old: StoredObject | None, condition: Condition) -> None:
+def check(old: StoredObject | None, condition: Condition) -> None:
+    """Nothing, if the name may move. Raises: PreconditionFailed, or NothingToReplace of its kinds; Denied."""
     if old is None:
         if condition.etag is not None:
-            raise PreconditionFailed("there is no such object to replace")
+            raise NothingToReplace("there is no such object to replace")
         return
     if condition.absent:
         raise PreconditionFailed("the object exists", why="the request asked for a new one only")
-    if condition.etag is not None and condition.etag != old.etag:
+    if condition.etag is not None and condition.etag not in (old.etag, "*"):
         raise PreconditionFailed("the object was changed meanwhile")
     if not condition.overwrite:
         raise Denied(
@@ -200,39 +178,69 @@ def _check(old: StoredObject | None, condition: Condition) -> None:
         )
 
 
-def remove(tx: Transaction, found: Bucket, key: str, now: Instant) -> StoredObject | None:
-    """What the name pointed to; the name is gone, its bytes are in the trash. None if there was nothing."""
-    row = tx.row(_LOCK, wanted_bucket=found.id, wanted_name=key)
-    if row is None:
-        return None
-    old = object_of(found, row)
-    tx.run(_KEEP_OLD, wanted_bucket=found.id, wanted_name=key, now=now)
+def remove(
+    tx: Transaction, found: Bucket, key: str, now: Instant, condition: Condition = ALWAYS
+) -> tuple[StoredObject | None, StoredObject | None]:
+    """What the name pointed to, and the marker left in its place if its bucket keeps versions.
+
+    Without versions the bytes are in the trash now. Raises: PreconditionFailed.
+    """
+    old = _locked(tx, found, key)
+    if condition is not ALWAYS:
+        check(old, condition)
+    if old is None and not found.versioning:
+        return None, None
+    freed = versions.make_way(tx, found, key, old, now)
     tx.run(_REMOVE, wanted_bucket=found.id, wanted_name=key)
-    projects.shrink(tx, found.project_id, old.size)
+    marker = versions.mark_deleted(tx, found, key, now) if found.versioning else None
+    projects.shrink(tx, found.project_id, freed, fewer=1 if old else 0)
+    return old, marker
+
+
+def restore(tx: Transaction, found: Bucket, key: str) -> None:
+    """The live name is gone: the newest version that is kept takes its place, unless that is a marker."""
+    values = versions.take_newest(tx, found, key)
+    if values:
+        tx.run(_POINT, **values, expires_at=None)
+        projects.shrink(tx, found.project_id, 0, fewer=-1)
+
+
+def remove_version(tx: Transaction, found: Bucket, key: str, version: int | None, now: Instant) -> StoredObject | None:
+    """That version of the name, `None` the one without a number, which is in the trash now; None if there is none."""
+    live = _locked(tx, found, key)
+    if live and (live.version == version or (version is None and live.unversioned)):
+        versions.to_trash(tx, found, key, now)
+        tx.run(_REMOVE, wanted_bucket=found.id, wanted_name=key)
+        projects.shrink(tx, found.project_id, live.size)
+        restore(tx, found, key)
+        return live
+    old = versions.drop(tx, found, key, version, now)
+    if old:
+        projects.shrink(tx, found.project_id, old.size, fewer=0)
+        if live is None:
+            restore(tx, found, key)
     return old
 
 
+def set_extra(tx: Transaction, found: Bucket, stored: StoredObject, extra: Mapping[str, Any]) -> None:
+    """What protocols keep of that version from now on."""
+    to = text_of(extra)
+    here = {"wanted_bucket": found.id, "wanted_name": stored.key, "wanted": stored.version, "to": to}
+    if not tx.run(_SET_EXTRA, **here):
+        versions.set_extra(tx, stored.version, to)
+
+
 def remove_expired(tx: Transaction, now: Instant, limit: int) -> int:
-    """Move up to `limit` names whose time is over to the trash; how many. Each is looked at again once it is locked."""
+    """Remove up to `limit` names whose time is over; how many. Each is looked at again once it is locked."""
     removed = 0
     for bucket_id, key in tx.rows(_EXPIRED, now=now, limit=limit):
-        home = tx.row(_HOME, id=bucket_id)
-        assert home
-        bucket = Bucket(bucket_id, home[0], "", "", public=False, areas=False, created_at=0)
-        row = tx.row(_LOCK, wanted_bucket=bucket_id, wanted_name=key)
-        if row and row[-1] is not None and row[-1] <= now:
+        bucket = projects.bucket_by_id(tx, bucket_id)
+        assert bucket
+        old = _locked(tx, bucket, key)
+        if old and is_over(old, now):
             remove(tx, bucket, key, now)
             removed += 1
     return removed
-
-
-def purge_trash(tx: Transaction, before: Instant, limit: int) -> int:
-    """Forget up to `limit` old pointers that were removed at or before that time; how many."""
-    versions = tx.rows(_TRASH, before=before, limit=limit)
-    for (version,) in versions:
-        blobs.let_go(tx, KIND, version)
-        tx.run(_PURGE, version=version)
-    return len(versions)
 
 
 def buckets_with(tx: Transaction, digest: Digest, now: Instant) -> list[int]:

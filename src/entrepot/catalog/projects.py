@@ -1,7 +1,9 @@
 """Projects with their quota, buckets, and the areas of shared buckets."""
 
 import hashlib
-from typing import Final
+import json
+from collections.abc import Mapping
+from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -9,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from entrepot.catalog.database import Query, Row, Transaction
 from entrepot.catalog.ids import row_id
 from entrepot.catalog.schema import area, bucket, job_owner, object_, object_version, principal, project, upload
-from entrepot.errors import Conflict, EntrepotError, NotFound, QuotaExceeded
+from entrepot.errors import BucketNotEmpty, Conflict, EntrepotError, NotFound, QuotaExceeded
 from entrepot.model import Area, AreaKind, Bucket, Instant, Project
 
 REMOVED: Final = "\n"
@@ -67,7 +69,7 @@ _RESET_RESERVED: Final = Query(
 )
 _BUCKET: Final = (
     bucket.c.id, bucket.c.project_id, project.c.name, bucket.c.name, bucket.c.public, bucket.c.areas,
-    bucket.c.created_at,
+    bucket.c.created_at, bucket.c.versioning, bucket.c.config,
 )  # fmt: skip
 _FIND_BUCKET: Final = Query(
     select(*_BUCKET)
@@ -87,12 +89,30 @@ _BUCKETS: Final = Query(
 )
 _ADD_BUCKET: Final = Query(
     insert(bucket)
-    .values({c.name: bindparam(c.name) for c in bucket.c})
+    .values({c.name: bindparam(c.name) for c in bucket.c if c.name != "versioning"})
     .on_conflict_do_nothing(index_elements=["project_id", "name"])
+)
+_SET_CONFIG: Final = Query(update(bucket).values(config=bindparam("to")).where(bucket.c.id == bindparam("wanted")))
+_SET_VERSIONING: Final = Query(
+    update(bucket).values(versioning=bindparam("to")).where(bucket.c.id == bindparam("wanted"))
+)
+_OLDEST_BUCKET: Final = Query(
+    select(*_BUCKET)
+    .select_from(bucket.join(project, project.c.id == bucket.c.project_id))
+    .where(bucket.c.name == bindparam("name"))
+    .order_by(bucket.c.id)
+    .limit(1)
 )
 _SET_PUBLIC: Final = Query(update(bucket).values(public=bindparam("to")).where(bucket.c.id == bindparam("wanted")))
 _IN_USE: Final = Query(select(object_.c.name).where(object_.c.bucket_id == bindparam("id")).limit(1))
-_IN_TRASH: Final = Query(select(object_version.c.name).where(object_version.c.bucket_id == bindparam("id")).limit(1))
+_KEPT: Final = Query(
+    select(object_version.c.name)
+    .where(object_version.c.bucket_id == bindparam("id"), object_version.c.kept == 1)
+    .limit(1)
+)
+_IN_TRASH: Final = Query(
+    select(object_version.c.version).where(object_version.c.bucket_id == bindparam("id")).limit(bindparam("limit"))
+)
 _REMOVE_BUCKET: Final = Query(delete(bucket).where(bucket.c.id == bindparam("id")))
 _SEGMENT: Final = Query(
     select(area.c.segment).where(area.c.kind == bindparam("kind"), area.c.name == bindparam("name"))
@@ -119,8 +139,11 @@ def _project_of(row: Row) -> Project:
 
 
 def _bucket_of(row: Row) -> Bucket:
-    id_, project_id, project_name, name, public, areas, created_at = row
-    return Bucket(id_, project_id, project_name, name, bool(public), bool(areas), created_at)
+    id_, project_id, project_name, name, public, areas, created_at, versioning, config = row
+    return Bucket(
+        id_, project_id, project_name, name, bool(public), bool(areas), created_at, versioning,
+        json.loads(config) if config != "{}" else {},
+    )  # fmt: skip
 
 
 def find(tx: Transaction, name: str) -> Project | None:
@@ -217,8 +240,21 @@ def buckets(tx: Transaction, project_id: int) -> list[Bucket]:
     return [_bucket_of(row) for row in tx.rows(_BUCKETS, project_id=project_id)]
 
 
+def oldest_bucket(tx: Transaction, name: str) -> Bucket | None:
+    """The first bucket of that name in any project."""
+    row = tx.row(_OLDEST_BUCKET, name=name)
+    return _bucket_of(row) if row else None
+
+
 def add_bucket(
-    tx: Transaction, found: Project, name: str, now: Instant, *, public: bool = False, areas: bool = False
+    tx: Transaction,
+    found: Project,
+    name: str,
+    now: Instant,
+    *,
+    public: bool = False,
+    areas: bool = False,
+    config: Mapping[str, Any] | None = None,
 ) -> Bucket:
     """That bucket of the project, made if it is missing; one that is there stays as it is."""
     tx.run(
@@ -228,6 +264,7 @@ def add_bucket(
         name=name,
         public=int(public),
         areas=int(areas),
+        config=json.dumps(config or {}),
         created_at=now,
     )
     made = find_bucket(tx, found.name, name)
@@ -240,10 +277,25 @@ def set_public(tx: Transaction, bucket_id: int, public: bool) -> None:
     tx.run(_SET_PUBLIC, wanted=bucket_id, to=int(public))
 
 
+def set_config(tx: Transaction, bucket_id: int, config: Mapping[str, Any]) -> None:
+    """What protocols keep of the bucket from now on."""
+    tx.run(_SET_CONFIG, wanted=bucket_id, to=json.dumps(config))
+
+
+def set_versioning(tx: Transaction, bucket_id: int, state: str) -> None:
+    """Whether the bucket keeps versions from now on."""
+    tx.run(_SET_VERSIONING, wanted=bucket_id, to=state)
+
+
+def trash_of(tx: Transaction, found: Bucket, limit: int) -> list[int]:
+    """Up to `limit` versions in the trash of a bucket that holds nothing else. Raises: BucketNotEmpty."""
+    if tx.row(_IN_USE, id=found.id) or tx.row(_KEPT, id=found.id):
+        raise BucketNotEmpty(f"bucket {found.name} is not empty", advice="delete its objects, and versions, first")
+    return [row[0] for row in tx.rows(_IN_TRASH, id=found.id, limit=limit)]
+
+
 def remove_bucket(tx: Transaction, found: Bucket) -> None:
-    """Drop an empty bucket. Raises: Conflict if it holds objects, live or in the trash."""
-    if tx.row(_IN_USE, id=found.id) or tx.row(_IN_TRASH, id=found.id):
-        raise Conflict(f"bucket {found.name} is not empty", why="it holds objects, or the trash still has some of it")
+    """Drop a bucket that has nothing in it, nor in the trash."""
     tx.run(_REMOVE_BUCKET, id=found.id)
 
 

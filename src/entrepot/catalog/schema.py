@@ -98,8 +98,11 @@ bucket = Table(
     Column("name", Name, nullable=False),
     Column("public", Integer, nullable=False, server_default="0"),
     Column("areas", Integer, nullable=False, server_default="0"),
+    Column("versioning", Text, nullable=False, server_default=""),  # "" | Enabled | Suspended
+    Column("config", Text, nullable=False, server_default="{}"),  # JSON: what each protocol keeps of a bucket
     Column("created_at", Double, nullable=False),
     UniqueConstraint("project_id", "name"),
+    Index("bucket_name", "name"),
 )
 
 # Gives each user and each first group segment its key segment in a bucket with areas, once.
@@ -126,6 +129,8 @@ _pointer = (
     ("etag", Text),
     ("content_type", Text),
     ("metadata", Text),
+    ("extra", Text),  # JSON: what each protocol keeps of an object
+    ("unversioned", Integer),  # its version is called "null"
     ("created_at", Double),
 )
 
@@ -158,9 +163,26 @@ object_version = Table(
     Column("bucket_id", Id, ForeignKey("bucket.id"), nullable=False),
     Column("name", Name, nullable=False),
     *_pointer_columns(),
-    Column("removed_at", Double, nullable=False, index=True),
+    Column("kept", Integer, nullable=False),  # a version its bucket keeps, not trash
+    Column("marker", Integer, nullable=False),  # says that the name was deleted; it has no bytes
+    Column("removed_at", Double, nullable=False),
     Index("object_version_version", "version", unique=True),
     Index("object_version_name", "bucket_id", "name", "version"),
+    Index("object_version_trash", "removed_at", sqlite_where=text("kept = 0"), postgresql_where=text("kept = 0")),
+)
+
+# Where the parts of an object that was sent in parts begin and end in its bytes, and the checksums they had.
+object_part = Table(
+    "object_part",
+    metadata,
+    Column("version", BigInteger, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("start", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("md5", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("checksum", Text),  # of the upload's algorithm
+    sqlite_with_rowid=False,
 )
 
 blob = Table(
@@ -178,6 +200,9 @@ blob = Table(
     Column("md5", Text),
     Column("sha1", Text),
     Column("sha512", Text),
+    Column("crc32", Text),
+    Column("crc32c", Text),
+    Column("crc64nvme", Text),
     Index(
         "blob_present",
         "digest",
@@ -241,6 +266,7 @@ upload = Table(
     Column("size", BigInteger),
     Column("reserved", BigInteger, nullable=False),
     Column("facts", Text, nullable=False),  # what the name will carry: type, labels, claims
+    Column("part_size", BigInteger),  # numbered parts of this size lie at their place in the staging area
     Column("front", BigInteger, nullable=False, server_default="0"),
     Column("hash_state", LargeBinary),
     Column("result", BigInteger),  # the version a finished upload became
@@ -262,6 +288,22 @@ piece = Table(
     Column("start", BigInteger, primary_key=True),
     Column("stop", BigInteger, nullable=False),
     Column("sha256", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Numbered parts that were acknowledged; `area` is the staging area a part has to itself, empty for the upload's own.
+part = Table(
+    "part",
+    metadata,
+    Column("upload_id", Text, ForeignKey("upload.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("area", Text, nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("md5", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("checksum", Text),
+    Column("created_at", Double, nullable=False),
     sqlite_with_rowid=False,
 )
 

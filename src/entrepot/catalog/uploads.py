@@ -28,6 +28,7 @@ class Upload:
     size: int | None
     reserved: int
     facts: Mapping[str, Any]
+    part_size: int | None
     front: int
     hash_state: bytes | None
     result: int | None
@@ -69,7 +70,7 @@ _SAME: Final = Query(
 )
 _ADD: Final = Query(
     insert(upload).values(
-        {c.name: bindparam(c.name) for c in upload.c if c.name not in {"front", "hash_state", "result"}}
+        {c.name: bindparam(c.name) for c in upload.c if c.name not in {"part_size", "front", "hash_state", "result"}}
     )
 )
 _PROGRESS: Final = Query(

@@ -11,6 +11,7 @@ from typing import Final, Self, TextIO
 import msgspec
 
 from entrepot.cli.wording import escaped
+from entrepot.client.localfile import file_errors
 
 _IN_MEMORY_BYTES: Final = 8 * 2**20
 
@@ -68,12 +69,13 @@ class Output:
                 self._table.append([escaped(cell) for cell in row.cells or row.fields])
 
     def flush(self) -> None:
-        """Print all. Raises: BrokenPipeError, if nobody reads."""
+        """Print all. Raises: BrokenPipeError, if nobody reads; DiskFull."""
         for line in _aligned(self._table, self._header):
             self._spool.write(line + "\n")
         self._spool.seek(0)
-        shutil.copyfileobj(self._spool, self._stream)
-        self._stream.flush()
+        with file_errors("standard output"):
+            shutil.copyfileobj(self._spool, self._stream)
+            self._stream.flush()
 
 
 def _aligned(table: Sequence[Sequence[str]], header: Sequence[str] | None) -> list[str]:

@@ -53,8 +53,7 @@ def run(argv: list[str]) -> int:
     except (EntrepotError, click.ClickException) as error:
         return _failed(_in_our_words(error), argv, flags)
     except BrokenPipeError:
-        # whoever read our output has enough; the interpreter must not complain of it again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_output()  # whoever read it has enough
         return 1
     except (KeyboardInterrupt, click.Abort):
         return _interrupted(argv, flags)
@@ -74,9 +73,18 @@ def _in_our_words(error: EntrepotError | click.ClickException) -> EntrepotError:
     return UsageError(message.rstrip(".").replace("\n", " "), advice=f"{path} --help")
 
 
+def _drop_output() -> None:
+    """What standard output did not take: the interpreter would try it again as it ends, and change the exit code."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def _failed(error: EntrepotError, argv: list[str], flags: dict[str, str]) -> int:
     from entrepot.cli.exits import exit_of, lines, record
 
+    _drop_output()
     if _wants_json(argv, flags):
         import json
 

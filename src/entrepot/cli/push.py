@@ -88,6 +88,8 @@ def _pushed(client: "Client", source: str, to: ObjectRef, options: PushOptions, 
     if source == "-":
         if to.is_prefix:
             raise UsageError("standard input has no name", advice="entrepot push - object:BUCKET/KEY")
+        if sys.stdin is None:  # it was closed before we began
+            raise UsageError("standard input is closed")
         return [client.push(sys.stdin.buffer, str(to), options=options, progress=watcher)]
     if not os.path.isdir(source):
         return [client.push(source, str(to), options=options, progress=watcher)]

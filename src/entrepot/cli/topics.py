@@ -37,7 +37,7 @@ An error says what happened, why, and what to try. Exit codes:
 9 nothing (only with --error-on-no-transfer)   10 refused   130 interrupted
 More: entrepot help errors/checksum""",
     "errors/failed": "1: none of the others. With -v each request is told; the server's log has the same request.",
-    "errors/usage": "2: the command, a name or a range is wrong, or a flag is missing where nobody can be asked.",
+    "errors/usage": "2: the command, a name, a range, a setting or the place of -O is wrong, or a flag is missing.",
     "errors/not-found": "3: it is not there, or you may not know of it. A bucket can be made by `push --make-bucket`.",
     "errors/denied": "4: you are not logged in, your token has expired, or you may not do this. `entrepot login`.",
     "errors/temporary": "5: no connection, too busy, or nothing came for a minute. The same command continues.",

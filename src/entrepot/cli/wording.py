@@ -7,8 +7,8 @@ from typing import Final
 
 from entrepot.errors import UsageError
 
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?b)?\Z", re.IGNORECASE)
-_DURATION: Final = re.compile(r"(\d+)([smhdw]?)\Z")
+_SIZE: Final = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([kmgtp]?)(i?b)?\Z", re.IGNORECASE)
+_DURATION: Final = re.compile(r"(\d{1,9})([smhdw]?)\Z")
 _POWERS: Final[Mapping[str, int]] = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _SECONDS: Final[Mapping[str, int]] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _HIDDEN: Final = frozenset({"Cc", "Cs"})

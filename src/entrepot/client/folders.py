@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from entrepot.client import api
 from entrepot.client.flow import Flow, each, work
-from entrepot.client.localfile import file_errors
+from entrepot.client.localfile import file_errors, target_errors
 from entrepot.client.part import SUFFIX
 from entrepot.client.plan import HASH_FIRST_BYTES
 from entrepot.client.progress import Meter, Watcher, nobody
@@ -127,7 +127,7 @@ def _is_marker(found: Found) -> bool:
 
 
 def _make_folders(folder: str, names: Collection[str]) -> None:
-    with file_errors(folder):
+    with target_errors(folder):
         for place in sorted({os.path.dirname(os.path.join(folder, name)) for name in names}):
             os.makedirs(place or ".", exist_ok=True)
 

@@ -136,11 +136,33 @@ def hash_all(source: Source, moved: Callable[[int], None] = lambda _: None) -> s
 
 @contextmanager
 def file_errors(name: str) -> Iterator[None]:
-    """What the system refuses on the file `name`, in our words."""
+    """What the system refuses on the file `name`, in our words; that nobody reads what is written passes as it is."""
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise file_error(error, name) from error
+
+
+@contextmanager
+def target_errors(path: str) -> Iterator[None]:
+    """As `file_errors`, for what is to be made at `path`: a missing folder is a wrong call, not a thing not found."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        why = (error.strerror or "").lower()
+        raise UsageError(f"{path} cannot be made", why=why, advice="make its folder, or give another -O") from error
+    except OSError as error:
+        raise file_error(error, path) from error
+
+
+def check_target(path: str) -> None:
+    """Nothing, if a file can appear at `path`. Raises: UsageError, without a folder or for what is no file; Denied."""
+    with target_errors(path):
+        os.stat(os.path.join(os.path.dirname(path), "."))
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UsageError(f"{path} is not a file", why="a pull replaces files only", advice="give another -O")
 
 
 def file_error(error: OSError, name: str) -> EntrepotError:

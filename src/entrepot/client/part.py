@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final, Protocol, Self
 
 from entrepot.client.flow import Buffer
-from entrepot.client.localfile import PIECE_BYTES, file_errors
+from entrepot.client.localfile import PIECE_BYTES, file_errors, target_errors
 from entrepot.errors import Busy
 
 SUFFIX: Final = ".part"
@@ -62,9 +62,9 @@ class PartFile:
 
     @classmethod
     def open(cls, target: str) -> Self:
-        """The part beside `target`, made if there is none. Raises: Busy, if another pull has it; Denied; NotFound."""
+        """The part beside `target`, made if there is none. Raises: Busy, if another pull has it; Denied; UsageError."""
         path = target + SUFFIX
-        with file_errors(path):
+        with target_errors(path):
             while True:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
                 _lock(descriptor, path)
@@ -131,11 +131,6 @@ def _lock(descriptor: int, path: str) -> None:
 
 def _write_all(descriptor: int, buffer: Buffer, name: str) -> None:
     rest = memoryview(buffer)
-    try:
+    with file_errors(name):
         while rest:
             rest = rest[os.write(descriptor, rest) :]
-    except BrokenPipeError:
-        raise
-    except OSError:
-        with file_errors(name):
-            raise

@@ -7,7 +7,7 @@ from typing import Final
 
 from entrepot.client import api
 from entrepot.client.flow import Flow, Reply, each, work
-from entrepot.client.localfile import LocalFile, hash_all
+from entrepot.client.localfile import LocalFile, check_target, hash_all
 from entrepot.client.part import PartFile, Sink, StreamSink
 from entrepot.client.plan import HASH_FIRST_BYTES, Step, split
 from entrepot.client.progress import Meter
@@ -46,8 +46,10 @@ def find(ref: ObjectRef | BlobRef) -> Flow[Found]:
 def pull_file(found: Found, target: str, meter: Meter, at_once: int = AT_ONCE) -> Flow[Pulled]:
     """`found` as the file `target`, which appears when it is verified. What an earlier pull left is continued.
 
-    Raises: DigestMismatch; DiskFull; Denied; NotFound; Busy, if another pull writes the same file.
+    Raises: DigestMismatch; DiskFull; Denied; NotFound; UsageError, if no file can appear there; Busy, if another pull
+    writes it.
     """
+    yield from work(lambda: check_target(target))
     if (yield from work(lambda: _is_there(found, target, meter))):
         return Pulled(str(found.ref), target, found.digest, found.size, 0, found.size)
     part = yield from work(lambda: PartFile.open(target))

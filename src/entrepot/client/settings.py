@@ -98,7 +98,7 @@ class Settings:
     def jobs(self) -> int:
         """Transfers side by side. Raises: UsageError."""
         text = self.text("jobs") or ""
-        if not text.isdigit() or not 1 <= int(text) <= 32:
+        if text not in map(str, range(1, 33)):
             raise UsageError(f"jobs is 1 to 32, not {text!r}", why=f"from {self.values['jobs'].source}")
         return int(text)
 
@@ -126,9 +126,12 @@ class Settings:
 
 def server_url(text: str) -> str:
     """`text` as the URL of a server: https unless it says http or is this machine. Raises: UsageError."""
-    if "://" not in text:
-        text = f"{'http' if is_here(text) else 'https'}://{text}"
-    parts = urlsplit(text)
+    try:
+        if "://" not in text:
+            text = f"{'http' if is_here(text) else 'https'}://{text}"
+        parts = urlsplit(text)
+    except ValueError:
+        raise UsageError(f"not an http or https address: {text!r}") from None
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise UsageError("a server's address has no user, query or fragment", advice="entrepot login HOST --user NAME")
     host_of(text)  # refuses what is no address

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from entrepot.catalog import accounts, audit, blobs, leases, objects, uploads
+from entrepot.catalog import accounts, audit, blobs, leases, objects, uploads, versions
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import NotFound
 from entrepot.failpoints import failpoint
@@ -33,7 +33,7 @@ class Expiry:
         while done := await self.catalog.write(lambda tx: objects.remove_expired(tx, self.now(), BATCH)):
             counts["objects"] += done
         before = self.now() - (0 if self.is_full() else self.trash_seconds)
-        while done := await self.catalog.write(lambda tx: objects.purge_trash(tx, before, BATCH)):
+        while done := await self.catalog.write(lambda tx: versions.purge_trash(tx, before, BATCH)):
             counts["trash"] += done
         counts["rows"] = await self.catalog.write(self._drop_rows)
         counts["uploads"] = await self._drop_uploads()

@@ -9,7 +9,9 @@ from entrepot.catalog import accounts, audit, projects
 from entrepot.catalog.accounts import AccessKey, Account, Token
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, Denied, NotFound
-from entrepot.model import Action, Area, AreaKind, Clock, Kind, Principal, Resource, Role, account_name
+from entrepot.model import Action, Area, AreaKind, Clock, Kind, Principal, Resource, Role
+from entrepot.names import account_name
+from entrepot.services.areas import check_job
 from entrepot.services.identity import Identity, Minted, new_key_id
 
 
@@ -134,6 +136,8 @@ class Accounts:
         own = name in (None, principal.name) and set(groups) <= set(principal.groups) and job in (None, principal.job)
         if not own:
             require_admin(principal)
+        if job is not None:
+            check_job(job)
         account = await self.catalog.read(lambda tx: accounts.known(tx, name or principal.name))
         if principal.expires_at is not None and not administers(principal):
             seconds = min(seconds, principal.expires_at - self.now())

@@ -60,12 +60,17 @@ def check_place(principal: Principal, name: str) -> None:
         raise Denied("you may not use that folder", why="the first part of a path is the name of one of your groups")
 
 
+def check_job(job: str) -> None:
+    """Raises: BadName for a job that cannot be the folder of its outputs."""
+    if not _JOB.match(job) or job in _DOTS:
+        raise BadName(f"not the name of a job: {job!r:.99}", why="1 to 128 of letters, digits and ._-, not . or ..")
+
+
 def check_output(principal: Principal, name: str) -> str:
     """The key of a job's output. Raises: Denied for a token without a job; BadName."""
     if principal.job is None:
         raise BadName("no job", why="this token was not made for a job", advice="use the token of the job")
-    if not _JOB.match(principal.job) or principal.job in _DOTS:
-        raise BadName("the name of the job is not usable")
+    check_job(principal.job)
     check_name(name)
     if _DOTS & set(name.split("/")):
         raise BadName("an output's name has no empty, '.' or '..' segment")

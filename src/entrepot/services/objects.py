@@ -34,8 +34,8 @@ from entrepot.model import (
     Span,
     Stamp,
     StoredObject,
-    object_key,
 )
+from entrepot.names import object_key
 from entrepot.services.places import allowed, can_read, find_bucket, holder_of, resource_of
 from entrepot.storage.blobs import DAY, BlobStore, Received
 
@@ -310,7 +310,7 @@ class Objects:
         def remove(tx: Transaction) -> StoredObject | None:
             bucket, _ = allowed(tx, principal, Action.DELETE, name)
             now = self.now()
-            removed = objects.remove(tx, bucket, name.key, now)
+            removed, _ = objects.remove(tx, bucket, name.key, now)
             if removed:
                 text = f"{bucket.name}/{name.key}"
                 audit.record(

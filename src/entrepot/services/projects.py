@@ -1,9 +1,10 @@
 """Projects with their quota, and buckets."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from entrepot.auth.permissions import UNKNOWN, authorize, require_admin, require_known
-from entrepot.catalog import accounts, audit, projects
+from entrepot.catalog import accounts, audit, projects, versions
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, Conflict, NotFound
 from entrepot.model import (
@@ -15,12 +16,12 @@ from entrepot.model import (
     Principal,
     Project,
     Resource,
-    bucket_name,
-    project_name,
 )
+from entrepot.names import bucket_name, project_name
 from entrepot.services.places import find_bucket
 
-RESERVED = frozenset(
+BATCH: Final = 500
+RESERVED: Final = frozenset(
     """
     data prominence upload config checksum archive registry image identity info auth api ui version assets livez readyz
     metrics sha256 oci prominence-data
@@ -127,17 +128,24 @@ class Projects:
         return await self.catalog.write(put)
 
     async def remove_bucket(self, principal: Principal, name: str, project: str | None) -> None:
-        """The bucket is gone. Raises: NotFound; Denied; Conflict if it is not empty, trash included."""
+        """The bucket is gone, and what lay in its trash. Raises: NotFound; Denied; BucketNotEmpty."""
 
-        def remove(tx: Transaction) -> None:
+        def remove(tx: Transaction) -> bool:
+            """Whether it went; else a part of its trash did."""
             found = find_bucket(tx, principal, name, project)
             authorize(principal, Action.DELETE, Resource(found.project_id, bucket=name))
             if found.areas:
                 raise Conflict("the areas of users and groups lie in this bucket")
+            trash = projects.trash_of(tx, found, BATCH)
+            versions.purge(tx, trash)
+            if trash:
+                return False
             projects.remove_bucket(tx, found)
             audit.record(tx, principal, "remove bucket", self.now(), project_id=found.project_id, name=name)
+            return True
 
-        await self.catalog.write(remove)
+        while not await self.catalog.write(remove):
+            pass
 
 
 def _quota(quota: int | None) -> int:

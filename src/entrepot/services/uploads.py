@@ -41,9 +41,9 @@ from entrepot.model import (
     ObjectName,
     Principal,
     StoredObject,
-    object_key,
 )
 from entrepot.model import Piece as Bytes
+from entrepot.names import object_key
 from entrepot.services.identity import principal_of
 from entrepot.services.objects import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, Objects, check_labels
 from entrepot.services.places import allowed, can_read, resource_of

@@ -10,7 +10,7 @@ import ctypes.util
 import hashlib
 import ssl
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Final, Protocol
 
@@ -115,6 +115,49 @@ def _resumes(library: Any) -> bool:
     return result.raw == hashlib.sha256(text).digest()
 
 
+class Crc:
+    """A running CRC; its hex is big-endian, as S3 has it in base64. By awscrt, loaded at the first one."""
+
+    __slots__ = ("_crc", "_value", "_width")
+
+    def __init__(self, algorithm: Algorithm) -> None:
+        self._crc: Callable[[Piece, int], int] = getattr(checksums_library(), algorithm.value)
+        self._value, self._width = 0, algorithm.hex_length
+
+    def update(self, piece: Piece) -> None:
+        """Take in the next bytes."""
+        self._value = self._crc(piece, self._value)
+
+    def hexdigest(self) -> str:
+        """The CRC of all so far."""
+        return f"{self._value:0{self._width}x}"
+
+
+CRCS: Final = frozenset({Algorithm.CRC32, Algorithm.CRC32C, Algorithm.CRC64NVME})
+
+
+@cache
+def checksums_library() -> Any:
+    """The CRCs of awscrt."""
+    from awscrt import checksums
+
+    return checksums
+
+
+def combined(algorithm: Algorithm, parts: Iterable[tuple[str, int]]) -> str:
+    """The CRC in hex of parts one behind the other, from the CRC in hex and the length of each; no byte is read."""
+    combine: Callable[[int, int, int], int] = getattr(checksums_library(), f"combine_{algorithm.value}")
+    whole = 0
+    for crc, length in parts:
+        whole = combine(whole, int(crc, 16), length)
+    return f"{whole:0{algorithm.hex_length}x}"
+
+
+def new_hash(algorithm: Algorithm) -> Hash:
+    """A running hash of that kind."""
+    return Crc(algorithm) if algorithm in CRCS else hashlib.new(algorithm.value, usedforsecurity=False)
+
+
 class Checksums:
     """SHA-256 and whatever else was asked for, in one pass."""
 
@@ -123,9 +166,7 @@ class Checksums:
     def __init__(self, want: Iterable[Algorithm] = (), sha256: Sha256 | None = None) -> None:
         self.sha256 = sha256 or Sha256()
         self._others: dict[Algorithm, Hash] = {
-            algorithm: hashlib.new(algorithm.value, usedforsecurity=False)
-            for algorithm in want
-            if algorithm is not Algorithm.SHA256
+            algorithm: new_hash(algorithm) for algorithm in want if algorithm is not Algorithm.SHA256
         }
 
     def update(self, piece: Piece) -> None:
@@ -142,5 +183,7 @@ class Checksums:
 
 def checksums_of(data: bytes, want: Iterable[Algorithm] = ()) -> Mapping[Algorithm, str]:
     """The checksums of bytes in memory."""
-    wanted = {Algorithm.SHA256, *want}
-    return {algorithm: hashlib.new(algorithm.value, data, usedforsecurity=False).hexdigest() for algorithm in wanted}
+    found = {algorithm: new_hash(algorithm) for algorithm in {Algorithm.SHA256, *want}}
+    for running in found.values():
+        running.update(data)
+    return {algorithm: running.hexdigest() for algorithm, running in found.items()}

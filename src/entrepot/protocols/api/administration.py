@@ -7,7 +7,7 @@ from entrepot import shapes
 from entrepot.model import Kind, Principal
 from entrepot.protocols.api import responses
 from entrepot.protocols.api.bodies import read_shape
-from entrepot.protocols.api.requests import (
+from entrepot.protocols.api.calls import (
     AddKey,
     AddProject,
     AddRobot,

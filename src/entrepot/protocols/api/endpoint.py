@@ -23,7 +23,7 @@ from entrepot.model import (
 from entrepot.protocols.api import openapi, requests, responses
 from entrepot.protocols.api.administration import Administration
 from entrepot.protocols.api.bodies import read_shape
-from entrepot.protocols.api.requests import (
+from entrepot.protocols.api.calls import (
     BeginUpload,
     Call,
     CommitUpload,

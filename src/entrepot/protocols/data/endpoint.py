@@ -4,10 +4,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from entrepot import strict_json
 from entrepot.errors import BadName, BadRequest, EntrepotError, Unauthenticated
 from entrepot.model import Digest, Principal
-from entrepot.protocols.base import Endpoint, Request, Response, UnsupportedType, bearer
+from entrepot.protocols.base import Endpoint, Request, Response, bearer, read_json
 from entrepot.protocols.data import requests, responses
 from entrepot.protocols.data.requests import AskDownload, AskOutput, AskUpload, Call, Delete, ListGroup, ListOwn
 from entrepot.services.areas import Areas, Listed
@@ -47,7 +46,7 @@ class Data(Endpoint[Call]):
             case AskUpload():
                 return await self._upload(principal, request)
             case AskOutput():
-                name = await self.areas.output(principal, _named(await _members(request)))
+                name = await self.areas.output(principal, _named(await read_json(request, MAX_BODY)))
                 url = await self.links.put(principal, name, self._base(request), OUTPUT_SECONDS)
                 return responses.told(201, {"url": url})
             case AskDownload():
@@ -66,7 +65,7 @@ class Data(Endpoint[Call]):
 
     async def _upload(self, principal: Principal, request: Request) -> Response:
         query = request.query
-        members = await _members(request, needed="name" not in query)
+        members = await read_json(request, MAX_BODY, needed="name" not in query)
         asked = query.get("name", members.get("filename"))
         checksum = query.get("checksum") or members.get("checksum")
         if not isinstance(asked, str):
@@ -81,7 +80,7 @@ class Data(Endpoint[Call]):
         return responses.told(201, {"url": form.url, "fields": form.fields})
 
     async def _download(self, principal: Principal, request: Request) -> Response:
-        members = await _members(request)
+        members = await read_json(request, MAX_BODY)
         seconds = members.get("expires", 3600)
         if type(seconds) is not int:
             raise BadRequest("expires is a whole number of seconds")
@@ -102,20 +101,6 @@ class Data(Endpoint[Call]):
 async def _listed(pages: AsyncIterator[Sequence[Listed]]) -> Response:
     """The list; its first page is fetched here, so that what can be refused is refused before the status line."""
     return responses.listed(await anext(pages), pages)
-
-
-async def _members(request: Request, *, needed: bool = True) -> dict[str, Any]:
-    """The members of a JSON object body. Raises: UnsupportedType; TooLarge; BadRequest."""
-    kind = (request.header(b"content-type") or "application/json").partition(";")[0].strip().lower()
-    data = await request.read(MAX_BODY)
-    if not data and not needed:
-        return {}
-    if kind != "application/json":
-        raise UnsupportedType("the body is not JSON", advice="send Content-Type: application/json")
-    try:
-        return strict_json.read_body(data)
-    except ValueError as error:
-        raise BadRequest("the body is not a JSON object", why=str(error)) from error
 
 
 def _named(members: dict[str, Any]) -> str:

@@ -48,6 +48,9 @@ def upgrade() -> None:
         sa.Column("md5", sa.Text(), nullable=True),
         sa.Column("sha1", sa.Text(), nullable=True),
         sa.Column("sha512", sa.Text(), nullable=True),
+        sa.Column("crc32", sa.Text(), nullable=True),
+        sa.Column("crc32c", sa.Text(), nullable=True),
+        sa.Column("crc64nvme", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("key", name=op.f("blob_pkey")),
         sqlite_with_rowid=False,
     )
@@ -111,6 +114,18 @@ def upgrade() -> None:
     )
     op.create_index(op.f("lease_until"), "lease", ["until"], unique=False)
     op.create_table(
+        "object_part",
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("start", sa.BigInteger(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("md5", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("checksum", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("version", "number", name=op.f("object_part_pkey")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "project",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
@@ -145,11 +160,14 @@ def upgrade() -> None:
         sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("public", sa.Integer(), server_default="0", nullable=False),
         sa.Column("areas", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("versioning", sa.Text(), server_default="", nullable=False),
+        sa.Column("config", sa.Text(), server_default="{}", nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("bucket_project_id_fkey")),
         sa.PrimaryKeyConstraint("id", name=op.f("bucket_pkey")),
         sa.UniqueConstraint("project_id", "name", name=op.f("bucket_project_id_name_key")),
     )
+    op.create_index("bucket_name", "bucket", ["name"], unique=False)
     op.create_table(
         "principal",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -179,6 +197,7 @@ def upgrade() -> None:
         sa.Column("size", sa.BigInteger(), nullable=True),
         sa.Column("reserved", sa.BigInteger(), nullable=False),
         sa.Column("facts", sa.Text(), nullable=False),
+        sa.Column("part_size", sa.BigInteger(), nullable=True),
         sa.Column("front", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("hash_state", sa.LargeBinary(), nullable=True),
         sa.Column("result", sa.BigInteger(), nullable=True),
@@ -224,6 +243,8 @@ def upgrade() -> None:
         sa.Column("etag", sa.Text(), nullable=False),
         sa.Column("content_type", sa.Text(), nullable=False),
         sa.Column("metadata", sa.Text(), nullable=False),
+        sa.Column("extra", sa.Text(), nullable=False),
+        sa.Column("unversioned", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=True),
         sa.ForeignKeyConstraint(["bucket_id"], ["bucket.id"], name=op.f("object_bucket_id_fkey")),
@@ -250,13 +271,39 @@ def upgrade() -> None:
         sa.Column("etag", sa.Text(), nullable=False),
         sa.Column("content_type", sa.Text(), nullable=False),
         sa.Column("metadata", sa.Text(), nullable=False),
+        sa.Column("extra", sa.Text(), nullable=False),
+        sa.Column("unversioned", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("kept", sa.Integer(), nullable=False),
+        sa.Column("marker", sa.Integer(), nullable=False),
         sa.Column("removed_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["bucket_id"], ["bucket.id"], name=op.f("object_version_bucket_id_fkey")),
     )
     op.create_index("object_version_name", "object_version", ["bucket_id", "name", "version"], unique=False)
-    op.create_index(op.f("object_version_removed_at"), "object_version", ["removed_at"], unique=False)
+    op.create_index(
+        "object_version_trash",
+        "object_version",
+        ["removed_at"],
+        unique=False,
+        sqlite_where=sa.text("kept = 0"),
+        postgresql_where=sa.text("kept = 0"),
+    )
     op.create_index("object_version_version", "object_version", ["version"], unique=True)
+    op.create_table(
+        "part",
+        sa.Column("upload_id", sa.Text(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("area", sa.Text(), nullable=False),
+        sa.Column("start", sa.BigInteger(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("md5", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("checksum", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["upload_id"], ["upload.id"], name=op.f("part_upload_id_fkey"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("upload_id", "number", name=op.f("part_pkey")),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "piece",
         sa.Column("upload_id", sa.Text(), nullable=False),

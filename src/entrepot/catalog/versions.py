@@ -1,0 +1,187 @@
+"""What names pointed to before: versions their bucket keeps, markers that say a name was deleted, and the trash."""
+
+import json
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from entrepot.catalog import blobs
+from entrepot.catalog.database import Query, Row, Transaction
+from entrepot.catalog.ids import row_id
+from entrepot.catalog.schema import blob, inline_blob, object_, object_part, object_version
+from entrepot.model import EMPTY_DIGEST, Blob, Bucket, Digest, Instant, StoredObject
+
+ENABLED: Final = "Enabled"
+SUSPENDED: Final = "Suspended"
+KIND: Final = "object"
+_POINTER: Final = (
+    "version", "name", "digest", "size", "etag", "content_type", "metadata", "extra", "unversioned", "created_at"
+)  # fmt: skip
+COLUMNS: Final = tuple(object_version.c[name] for name in _POINTER)
+_V: Final = object_version.c
+_OF_NAME: Final = (_V.bucket_id == bindparam("wanted_bucket"), _V.name == bindparam("wanted_name"), _V.kept == 1)
+_MOVE: Final = Query(
+    insert(object_version).from_select(
+        ["bucket_id", *_POINTER, "kept", "marker", "removed_at"],
+        select(
+            object_.c.bucket_id,
+            *(object_.c[name] for name in _POINTER),
+            bindparam("kept", type_=_V.kept.type),
+            text("0"),
+            bindparam("now", type_=_V.removed_at.type),
+        ).where(object_.c.bucket_id == bindparam("wanted_bucket"), object_.c.name == bindparam("wanted_name")),
+    )
+)
+_MARK: Final = Query(insert(object_version).values({c.name: bindparam(c.name) for c in _V}))
+_NEWEST: Final = Query(
+    select(*COLUMNS, _V.marker).where(*_OF_NAME).order_by(_V.version.desc()).limit(1).with_for_update()
+)
+_NULL: Final = Query(select(*COLUMNS, _V.marker).where(*_OF_NAME, _V.unversioned == 1).with_for_update())
+_NUMBERED: Final = Query(
+    select(*COLUMNS, _V.marker)
+    .where(*_OF_NAME, _V.unversioned == 0, _V.version == bindparam("version"))
+    .with_for_update()
+)
+_OPEN: Final = Query(
+    select(*COLUMNS, _V.marker, *(blobs.COLUMNS))
+    .select_from(
+        object_version.outerjoin(blob, (blob.c.digest == _V.digest) & blobs.PRESENT).outerjoin(
+            inline_blob, inline_blob.c.key == blob.c.key
+        )
+    )
+    .where(*_OF_NAME, _V.version == bindparam("version"))
+)
+_THROW: Final = Query(
+    update(object_version).values(kept=0, removed_at=bindparam("now")).where(_V.version == bindparam("wanted"))
+)
+_TAKE: Final = Query(delete(object_version).where(_V.version == bindparam("version")))
+_SET_EXTRA: Final = Query(update(object_version).values(extra=bindparam("to")).where(_V.version == bindparam("wanted")))
+_TRASH: Final = Query(
+    select(_V.version)
+    .where(text("object_version.kept = 0"), _V.removed_at <= bindparam("before"))
+    .order_by(_V.removed_at)
+    .limit(bindparam("limit"))
+)
+_ADD_PART: Final = Query(insert(object_part).values({c.name: bindparam(c.name) for c in object_part.c}))
+_PARTS: Final = Query(
+    select(
+        object_part.c.number, object_part.c.start, object_part.c.size, object_part.c.md5, object_part.c.sha256,
+        object_part.c.checksum,
+    )
+    .where(object_part.c.version == bindparam("version"))
+    .order_by(object_part.c.number)
+)  # fmt: skip
+_DROP_PARTS: Final = Query(delete(object_part).where(object_part.c.version == bindparam("version")))
+
+
+def version_of(found: Bucket, row: Row) -> StoredObject:
+    """The version a row of `COLUMNS` and its marker describe."""
+    version, name, digest, size, etag, content_type, metadata, extra, unversioned, created_at, marker = row
+    return StoredObject(
+        version, found.project, found.name, name, Digest(digest) if digest else EMPTY_DIGEST, size, etag, content_type,
+        json.loads(metadata), created_at, None, json.loads(extra), bool(unversioned), bool(marker),
+    )  # fmt: skip
+
+
+def make_way(tx: Transaction, found: Bucket, key: str, old: StoredObject | None, now: Instant) -> int:
+    """What the name points to goes to the history, before it points to something else; bytes that count no more.
+
+    A bucket that keeps versions keeps it, but for the one version without a number, of which there is only one.
+    """
+    freed = 0
+    if found.versioning == SUSPENDED:
+        dropped = drop(tx, found, key, None, now)
+        freed = dropped.size if dropped else 0
+    if old is None:
+        return freed
+    kept = found.versioning == ENABLED or (found.versioning == SUSPENDED and not old.unversioned)
+    tx.run(_MOVE, wanted_bucket=found.id, wanted_name=key, now=now, kept=int(kept))
+    return freed if kept else freed + old.size
+
+
+def to_trash(tx: Transaction, found: Bucket, key: str, now: Instant) -> None:
+    """A copy of the live row, as trash."""
+    tx.run(_MOVE, wanted_bucket=found.id, wanted_name=key, now=now, kept=0)
+
+
+def mark_deleted(tx: Transaction, found: Bucket, key: str, now: Instant) -> StoredObject:
+    """A marker as the newest version of the name."""
+    version, unversioned = row_id(now), found.versioning != ENABLED
+    tx.run(
+        _MARK, bucket_id=found.id, name=key, version=version, digest="", size=0, etag="", content_type="",
+        metadata="{}", extra="{}", unversioned=int(unversioned), created_at=now, kept=1, marker=1, removed_at=now,
+    )  # fmt: skip
+    return StoredObject(
+        version, found.project, found.name, key, EMPTY_DIGEST, 0, "", "", {}, now, None, {}, unversioned, marker=True
+    )
+
+
+def newest(tx: Transaction, found: Bucket, key: str) -> StoredObject | None:
+    """The newest version of the name that is kept beside the live one."""
+    row = tx.row(_NEWEST, wanted_bucket=found.id, wanted_name=key)
+    return version_of(found, row) if row else None
+
+
+def find(tx: Transaction, found: Bucket, key: str, version: int | None) -> StoredObject | None:
+    """That version of the name among those kept beside the live one; None: the one without a number."""
+    here = {"wanted_bucket": found.id, "wanted_name": key}
+    row = tx.row(_NULL, **here) if version is None else tx.row(_NUMBERED, **here, version=version)
+    return version_of(found, row) if row else None
+
+
+def find_with_blob(tx: Transaction, found: Bucket, stored: StoredObject) -> Blob | None:
+    """The bytes of a version; None if they were found wrong and wait for repair."""
+    row = tx.row(_OPEN, wanted_bucket=found.id, wanted_name=stored.key, version=stored.version)
+    width = len(COLUMNS) + 1
+    return blobs.blob_of(row[width:]) if row and row[width] else None
+
+
+def drop(tx: Transaction, found: Bucket, key: str, version: int | None, now: Instant) -> StoredObject | None:
+    """That kept version, which is trash now; None if there is none."""
+    old = find(tx, found, key, version)
+    if old:
+        tx.run(_THROW, wanted=old.version, now=now)
+    return old
+
+
+def take_newest(tx: Transaction, found: Bucket, key: str) -> dict[str, Any] | None:
+    """The newest kept version, taken out of the history to be live, as values of its columns; None for a marker."""
+    row = tx.row(_NEWEST, wanted_bucket=found.id, wanted_name=key)
+    if row is None or row[-1]:
+        return None
+    values = {"bucket_id": found.id, **dict(zip(_POINTER, row, strict=False))}
+    tx.run(_TAKE, version=values["version"])
+    return values
+
+
+def set_extra(tx: Transaction, version: int, to: str) -> None:
+    """What protocols keep of that version from now on."""
+    tx.run(_SET_EXTRA, wanted=version, to=to)
+
+
+def purge_trash(tx: Transaction, before: Instant, limit: int) -> int:
+    """Forget up to `limit` versions that went to the trash at or before that time; how many."""
+    found = [row[0] for row in tx.rows(_TRASH, before=before, limit=limit)]
+    purge(tx, found)
+    return len(found)
+
+
+def purge(tx: Transaction, found: list[int]) -> None:
+    """Those versions are forgotten, and keep their bytes no more."""
+    for version in found:
+        blobs.let_go(tx, KIND, version)
+        tx.run(_DROP_PARTS, version=version)
+        tx.run(_TAKE, version=version)
+
+
+def add_part(
+    tx: Transaction, version: int, number: int, start: int, size: int, md5: str, sha256: str, checksum: str | None
+) -> None:
+    """One part of an object that was sent in parts."""
+    tx.run(_ADD_PART, version=version, number=number, start=start, size=size, md5=md5, sha256=sha256, checksum=checksum)
+
+
+def parts(tx: Transaction, version: int) -> list[Row]:
+    """Number, start, size, md5, sha256, checksum of each part, in order; empty if it came whole."""
+    return tx.rows(_PARTS, version=version)

@@ -1,0 +1,45 @@
+"""What may be a name: of a project, a bucket, an account, a key. Text in, the same text out, or BadName."""
+
+import re
+from typing import Final
+
+from entrepot.errors import BadName
+
+MAX_NAME_BYTES: Final = 1024
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_PLAIN_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,61}[a-z0-9]\Z|[a-z0-9]\Z")
+_ACCOUNT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,127}\Z")
+
+
+def project_name(text: str) -> str:
+    """`text` as the name of a project: 1 to 63 of `a-z 0-9 . _ -`. Raises: BadName."""
+    if not _PLAIN_NAME.match(text):
+        raise BadName(f"not a project name: {text!r}", why="1 to 63 of a-z0-9._-, a letter or digit at both ends")
+    return text
+
+
+def bucket_name(text: str) -> str:
+    """`text` as the name of a bucket: 3 to 63 of `a-z 0-9 . _ -`. Raises: BadName."""
+    if len(text) < 3 or not _PLAIN_NAME.match(text):
+        raise BadName(f"not a bucket name: {text!r}", why="3 to 63 of a-z0-9._-, a letter or digit at both ends")
+    return text
+
+
+def account_name(text: str) -> str:
+    """`text` as the name of a user or robot: 1 to 128 of letters, digits and `@ . _ + -`. Raises: BadName."""
+    if not _ACCOUNT_NAME.match(text):
+        raise BadName(f"not a user name: {text!r}", why="1 to 128 of letters, digits, @._+-, a letter or digit first")
+    return text
+
+
+def object_key(text: str, limit: int = MAX_NAME_BYTES) -> str:
+    """`text` as a key: 1 to `limit` bytes of UTF-8 without control characters. `..` is only text. Raises: BadName."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise BadName("a key is UTF-8") from error
+    if not 1 <= size <= limit:
+        raise BadName("a key is too long or empty", why=f"it has 1 to {limit} bytes of UTF-8, this one {size}")
+    if _CONTROL.search(text):
+        raise BadName("a key holds no control characters")
+    return text
