@@ -81,6 +81,26 @@ class Hidden(NotFound):
     """The caller has no right to know whether it is there. Said exactly as `NotFound`, but for S3."""
 
 
+class NoVersion(NotFound):
+    """The name has no such version."""
+
+
+class Deleted(NotFound):
+    """The newest version of the name says that it was deleted; `version` is that marker's id."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__("no such object")
+        self.version = version
+
+
+class MarkerAsked(NotFound):
+    """The version that was asked for says that the name was deleted; it has no bytes."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__("this version is a delete marker")
+        self.version = version
+
+
 class Denied(EntrepotError):
     """The caller knows of it and may not do this."""
 
@@ -110,9 +130,13 @@ class TooOften(Busy):
 
 
 class DigestMismatch(EntrepotError):
-    """The bytes are not the ones that were promised; nothing was kept."""
+    """The bytes are not the ones that were promised; nothing was kept. `algorithm` names the checksum that differs."""
 
     code = "checksum"
+
+    def __init__(self, what: str = "", *, why: str = "", advice: str = "", algorithm: str = "") -> None:
+        super().__init__(what, why=why, advice=advice)
+        self.algorithm = algorithm
 
 
 class Conflict(EntrepotError):

@@ -44,6 +44,7 @@ _HEX_LENGTH: Final = {
     Algorithm.CRC32: 8, Algorithm.CRC32C: 8, Algorithm.CRC64NVME: 16,
 }  # fmt: skip
 _HEX64: Final = re.compile(r"[0-9a-f]{64}\Z")
+_VERSION: Final = re.compile(r"[0-7][0-9a-f]{15}\Z")
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]+\Z")
 
 
@@ -310,11 +311,12 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class ObjectName:
-    """A key in a bucket. `project` None: the caller's own project."""
+    """A key in a bucket. `project` None: the caller's own project, or if `anywhere`, else the oldest of that name."""
 
     bucket: str
     key: str
     project: str | None = None
+    anywhere: bool = False
 
     def __str__(self) -> str:
         return f"{self.project}:{self.bucket}/{self.key}" if self.project else f"{self.bucket}/{self.key}"
@@ -327,6 +329,30 @@ class ObjectName:
         if not slash or not bucket or (colon and not project):
             raise BadName(f"not an object name: {text!r}", advice="write [PROJECT:]BUCKET/KEY")
         return cls(bucket, key, project or None)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionId:
+    """One version of a name: its number, or None for the one put while its bucket kept no versions."""
+
+    number: int | None
+
+    def __str__(self) -> str:
+        return "null" if self.number is None else f"{self.number:016x}"
+
+    @classmethod
+    def of(cls, version: int, *, unversioned: bool) -> "VersionId":
+        """The id of a version."""
+        return cls(None if unversioned else version)
+
+    @classmethod
+    def parse(cls, text: str) -> "VersionId":
+        """`null` or 16 hex digits. Raises: BadName."""
+        if text == "null":
+            return cls(None)
+        if not _VERSION.match(text):
+            raise BadName("not a version id")
+        return cls(int(text, 16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +373,8 @@ class StoredObject:
     extra: Mapping[str, Any] = field(default_factory=dict)
     unversioned: bool = True
     """It was put while its bucket kept no versions."""
+    version_id: str = ""
+    """What S3 calls this version; empty where its bucket never kept any."""
     marker: bool = False
     """Of a list of versions: it says that the name was deleted, and has no bytes."""
 
@@ -390,3 +418,12 @@ class Page:
 
     items: tuple[StoredObject | CommonPrefix, ...]
     next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPage:
+    """One page of versions, each with whether it is its name's newest; the next one begins after these two markers."""
+
+    items: tuple[tuple[StoredObject | CommonPrefix, bool], ...]
+    next: str | None = None
+    next_version: str = ""

@@ -29,9 +29,11 @@ from entrepot.protocols.proxies import networks, origin
 from entrepot.protocols.s3 import S3
 from entrepot.services.accounts import Accounts
 from entrepot.services.areas import Areas
+from entrepot.services.buckets import Buckets
 from entrepot.services.federation import Fetch, Provider, Userinfo
 from entrepot.services.identity import Identity
 from entrepot.services.links import Links
+from entrepot.services.multipart import Multipart
 from entrepot.services.objects import Objects
 from entrepot.services.projects import Projects
 from entrepot.services.staging import StagingAreas
@@ -88,13 +90,15 @@ class Server:
             oidc=_provider(settings, fetch),
         )  # fmt: skip
         objects = Objects(blobs, catalog, now)
-        uploads = Uploads(objects, blobs, catalog, now, StagingAreas(blobs, catalog))
+        areas = StagingAreas(blobs, catalog)
+        uploads = Uploads(objects, blobs, catalog, now, areas)
+        multipart = Multipart(objects, blobs, catalog, now, areas)
         links = Links(self.identity, catalog, now, settings.prominence_signature)
         project_service = Projects(catalog, now)
         administration = Administration(Accounts(catalog, self.identity, now), project_service)
         url = settings.public_url.rstrip("/")
         self.data = Data(self.identity, Areas(catalog, now), objects, links, url)
-        self.s3 = S3(self.identity, objects, now)
+        self.s3 = S3(self.identity, objects, multipart, Buckets(catalog, now), project_service, now, settings.s3_hosts)
         self.api = Api(self.identity, objects, uploads, project_service, links, administration, now, url)
         self.ops = Ops(self.identity, self.meters.registry, self.state)
         for endpoint in (self.data, self.s3, self.api, self.ops):

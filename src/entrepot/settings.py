@@ -64,6 +64,11 @@ def _check_networks(texts: Sequence[str]) -> None:
         ipaddress.ip_network(text)
 
 
+def _check_hosts(texts: Sequence[str]) -> None:
+    if not all(_HOST.match(text) and text == text.lower() and text.strip("-") == text for text in texts):
+        raise ValueError
+
+
 def _check_sets(texts: Sequence[str]) -> None:
     if not all(all(text.split("+")) for text in texts):
         raise ValueError
@@ -93,6 +98,7 @@ Networks = Annotated[
     Meta(description="a list of addresses, or of networks such as 10.0.0.0/8 without host bits"),
     _check_networks,
 ]
+Hosts = Annotated[tuple[str, ...], Meta(description="a list of host names in lower case"), _check_hosts]
 Sets = Annotated[tuple[str, ...], Meta(description="a list of texts, each one or several joined by +"), _check_sets]
 
 
@@ -116,6 +122,8 @@ class Settings:
     """Listen without TLS on an address others can reach."""
     trusted_proxy: Networks = ()
     """Networks whose X-Forwarded-For and X-Forwarded-Proto count."""
+    s3_hosts: Hosts = ()
+    """Host names below which a bucket may stand in front: `BUCKET.HOST`."""
     force_network_disk: Switch = False
     new_admin_token: Switch = False
     """Make a token for an admin there is, as at the first start: the way back in when the last one is lost."""

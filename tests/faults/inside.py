@@ -53,7 +53,8 @@ class Inside:
     async def put(self, key: str, data: bytes) -> StoredObject:
         """The object."""
         name = ObjectName(BUCKET, key)
-        return await self.objects.put(self.principal, name, body_of(data), Claims(len(data)), Facts())
+        stored, _ = await self.objects.put(self.principal, name, body_of(data), Claims(len(data)), Facts())
+        return stored
 
     async def read(self, key: str) -> bytes:
         """All its bytes, as they lie there. Raises: NotFound."""
@@ -69,7 +70,7 @@ class Inside:
 
     async def delete(self, key: str) -> StoredObject | None:
         """What it was."""
-        return await self.objects.delete(self.principal, ObjectName(BUCKET, key))
+        return (await self.objects.delete(self.principal, ObjectName(BUCKET, key))).removed
 
     async def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of the catalog, past all our queries."""

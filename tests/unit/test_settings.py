@@ -15,7 +15,7 @@ from entrepot.settings import Settings, load, master_key
 
 NAMES = [one.name for one in fields(Settings)]
 SECRETS = {"db", "prominence_job_token_secret"}
-LISTS = {"trusted_proxy", "prominence_entitlements"}
+LISTS = {"trusted_proxy", "s3_hosts", "prominence_entitlements"}
 SWITCHES = ("insecure_http", "force_network_disk", "new_admin_token")
 TIMES = ("verify_reads_days", "trash_days", "remove_grace_seconds", "drain_seconds")
 COUNTS = ("max_uploads", "max_downloads", "max_connections", "max_connections_per_address")
@@ -42,6 +42,7 @@ BAD: dict[str, tuple[str, ...]] = {  # as a variable has them
     "tls_cert": ("a\0b",),
     "tls_key": ("a\0b",),
     **dict.fromkeys(SWITCHES, ("", "2", "perhaps")),
+    "s3_hosts": ("A.example", "a b", "-a.example", "a/b"),
     "trusted_proxy": ("10.0.0.0/33", "10.0.0.1/8", "proxy", "10.0.0.0/8,x"),
     "inline_bytes": ("-1", "16k", "1.5", "", str((64 << 20) + 1)),
     "reserve_bytes": ("-1", "1G", "", "9" * 30),
@@ -65,6 +66,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "public_url": ("https://store.example:8443/", "https://store.example:8443/"),
     "tls": ("self", "self"),
     **dict.fromkeys(SWITCHES, ("Yes", True)),
+    "s3_hosts": ("s3.example, localhost", ("s3.example", "localhost")),
     "trusted_proxy": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
     "inline_bytes": ("0", 0),
     "reserve_bytes": (str(1 << 60), 1 << 60),

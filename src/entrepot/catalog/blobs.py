@@ -35,6 +35,14 @@ _ADD: Final = Query(
     .values({c.name: bindparam(c.name) for c in blob.c if c.name != "marked_at"})
     .on_conflict_do_nothing(index_elements=["digest"], index_where=text("state = 'present'"))
 )
+_LEARN: Final = {
+    algorithm: Query(
+        update(blob)
+        .values({algorithm.value: bindparam("value")})
+        .where(blob.c.digest == bindparam("digest"), PRESENT, blob.c[algorithm.value].is_(None))
+    )
+    for algorithm in _SUMS
+}
 _ADD_BYTES: Final = Query(insert(inline_blob).values(key=bindparam("key"), bytes=bindparam("bytes")))
 _REFER: Final = Query(insert(reference).values({c.name: bindparam(c.name) for c in reference.c}))
 _LET_GO: Final = Query(
@@ -144,6 +152,9 @@ def keep(tx: Transaction, received: Blob, edges: str | None, now: Instant) -> st
         if received.inline is not None:
             tx.run(_ADD_BYTES, key=received.key, bytes=received.inline)
         return received.key
+    for algorithm, value in received.checksums.items():
+        if algorithm in _LEARN:
+            tx.run(_LEARN[algorithm], digest=digest, value=value)
     return hold(tx, received.digest)
 
 

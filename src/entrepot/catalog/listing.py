@@ -6,12 +6,13 @@ delimiter a recursive query seeks from one entry to the next, past everything a 
 
 from typing import Final
 
-from sqlalchemy import Double, Integer, TextClause, bindparam, select, text
+from sqlalchemy import Double, Integer, TextClause, bindparam, literal_column, select, text, union_all
 
+from entrepot.catalog import versions
 from entrepot.catalog.database import Query, Transaction
 from entrepot.catalog.objects import COLUMNS, LIVE, object_of
-from entrepot.catalog.schema import object_
-from entrepot.model import Bucket, CommonPrefix, Instant, Page, StoredObject
+from entrepot.catalog.schema import object_, object_version
+from entrepot.model import Bucket, CommonPrefix, Instant, Page, StoredObject, VersionPage
 
 END: Final = "\U0010ffff" * 321
 """Sorts after every name of up to 1,280 bytes: the upper bound of an empty prefix."""
@@ -23,6 +24,34 @@ _WITHIN: Final = (
     LIVE,
 )
 _PAGE: Final = Query(select(*COLUMNS).where(*_WITHIN).order_by(object_.c.name).limit(bindparam("limit")))
+
+MAX_VERSION: Final = 2**63 - 1
+_O, _V = object_.c, object_version.c
+_LIVE_VERSIONS: Final = (
+    select(*(_O[column.name] for column in versions.COLUMNS), literal_column("0").label("marker"))
+    .where(*_WITHIN, (_O.name > bindparam("first")) | (_O.version < bindparam("before")))
+    .order_by(_O.name)
+    .limit(bindparam("limit"))
+    .subquery()
+)
+_OLD_VERSIONS: Final = (
+    select(*versions.COLUMNS, _V.marker)
+    .where(
+        _V.bucket_id == bindparam("bucket"),
+        _V.name >= bindparam("start"),
+        _V.name < bindparam("stop"),
+        _V.kept == 1,
+        (_V.name > bindparam("first")) | (_V.version < bindparam("before")),
+    )
+    .order_by(_V.name, _V.version.desc())
+    .limit(bindparam("limit"))
+    .subquery()
+)
+_VERSIONS: Final = Query(
+    union_all(select(_LIVE_VERSIONS), select(_OLD_VERSIONS))
+    .order_by(text("name"), text("version DESC"))
+    .limit(bindparam("limit"))
+)
 
 _TYPED: Final = [
     bindparam(name, type_=kind)
@@ -101,6 +130,52 @@ def page(
     more = len(items) > limit
     shown = tuple(items[:limit])
     return Page(shown, _marker(shown[-1]) if more and shown else None)
+
+
+def version_page(
+    tx: Transaction,
+    found: Bucket,
+    prefix: str,
+    after: str,
+    after_version: int | None,
+    limit: int,
+    delimiter: str,
+    *,
+    now: Instant,
+) -> VersionPage:
+    """Up to `limit` versions and common prefixes; of the name `after` those older than `after_version`, or none."""
+    items: list[tuple[StoredObject | CommonPrefix, bool]] = []
+    start, stop, before = prefix, successor(prefix), MAX_VERSION
+    if after:
+        start = max(prefix, after if after_version is not None else _after(prefix, after, delimiter))
+        before = after_version if after_version is not None and start == after else MAX_VERSION
+    last = after if before != MAX_VERSION else None
+    values = {"bucket": found.id, "stop": stop, "limit": limit + 1, "now": now}
+    while start < stop and len(items) <= limit:
+        rows = tx.rows(_VERSIONS, **values, start=start, first=start, before=before)
+        start = stop if len(rows) <= limit else ""
+        for row in rows:
+            item = versions.version_of(found, row)
+            cut = item.key.find(delimiter, len(prefix)) if delimiter else -1
+            if cut >= 0:
+                fold = CommonPrefix(item.key[: cut + len(delimiter)])
+                items.append((fold, False))
+                start = successor(fold.prefix)
+                break
+            items.append((item, item.key != last))
+            last = item.key
+            if not start and row is rows[-1]:
+                return _version_page(items, limit)
+        before = MAX_VERSION
+    return _version_page(items, limit)
+
+
+def _version_page(items: list[tuple[StoredObject | CommonPrefix, bool]], limit: int) -> VersionPage:
+    shown = tuple(items[:limit])
+    if len(items) <= limit:
+        return VersionPage(shown)
+    last = shown[-1][0]
+    return VersionPage(shown, _marker(last), last.version_id or "null" if isinstance(last, StoredObject) else "")
 
 
 def _after(prefix: str, after: str, delimiter: str) -> str:

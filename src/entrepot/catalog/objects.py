@@ -88,7 +88,7 @@ def object_of(found: Bucket, row: Row) -> StoredObject:
     return StoredObject(
         version, found.project, found.name, name, Digest(digest) if digest else EMPTY_DIGEST, size, etag, content_type,
         json.loads(metadata) if metadata != "{}" else {}, created_at, expires_at,
-        json.loads(extra) if extra != "{}" else {}, bool(unversioned),
+        json.loads(extra) if extra != "{}" else {}, bool(unversioned), versions.id_in(found, version, unversioned),
     )  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def point(
     projects.settle(tx, found.project_id, grown=size - freed, released=released, more=0 if old else 1)
     return StoredObject(
         version, found.project, found.name, key, digest, size, etag, facts.content_type, facts.metadata, now,
-        facts.expires_at, facts.extra, unversioned,
+        facts.expires_at, facts.extra, unversioned, versions.id_in(found, version, unversioned),
     )  # fmt: skip
 
 
@@ -220,6 +220,14 @@ def remove_version(tx: Transaction, found: Bucket, key: str, version: int | None
         if live is None:
             restore(tx, found, key)
     return old
+
+
+def find_any(tx: Transaction, found: Bucket, key: str, version: int | None) -> StoredObject | None:
+    """That version of the name, live or kept; None as `version`: the one without a number."""
+    live = find(tx, found, key)
+    if live and (live.version == version or (version is None and live.unversioned)):
+        return live
+    return versions.find(tx, found, key, version)
 
 
 def set_extra(tx: Transaction, found: Bucket, stored: StoredObject, extra: Mapping[str, Any]) -> None:

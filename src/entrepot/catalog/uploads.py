@@ -127,7 +127,8 @@ _STAGED: Final = Query(select(upload.c.id).where(upload.c.state != "done"))
 _ONE_SHOT: Final = Query(select(upload.c.id).where(upload.c.state != "done", upload.c.bucket_id.is_(None)))
 
 
-def _upload_of(row: Row) -> Upload:
+def upload_of(row: Row) -> Upload:
+    """The upload a row describes."""
     values = list(row)
     values[8] = json.loads(values[8])
     return Upload(*values)
@@ -136,7 +137,7 @@ def _upload_of(row: Row) -> Upload:
 def find(tx: Transaction, upload_id: str) -> Upload | None:
     """That upload, whatever its state."""
     row = tx.row(_FIND, id=upload_id)
-    return _upload_of(row) if row else None
+    return upload_of(row) if row else None
 
 
 def known(tx: Transaction, upload_id: str) -> Upload:
@@ -150,7 +151,7 @@ def known(tx: Transaction, upload_id: str) -> Upload:
 def open_ones(tx: Transaction, principal_id: int, bucket_id: int, name: str, size: int) -> list[Upload]:
     """Open uploads of that principal to that name, of that size; the newest first."""
     rows = tx.rows(_SAME, principal_id=principal_id, bucket_id=bucket_id, name=name, size=size)
-    return [_upload_of(row) for row in rows]
+    return [upload_of(row) for row in rows]
 
 
 def begin(
@@ -242,7 +243,7 @@ def drop(tx: Transaction, upload_id: str) -> bool:
 
 def expired(tx: Transaction, now: Instant, limit: int) -> list[Upload]:
     """Uploads whose time is over."""
-    return [_upload_of(row) for row in tx.rows(_EXPIRED, now=now, limit=limit)]
+    return [upload_of(row) for row in tx.rows(_EXPIRED, now=now, limit=limit)]
 
 
 def staged(tx: Transaction) -> set[str]:

@@ -10,7 +10,8 @@ from entrepot.catalog import blobs
 from entrepot.catalog.database import Query, Row, Transaction
 from entrepot.catalog.ids import row_id
 from entrepot.catalog.schema import blob, inline_blob, object_, object_part, object_version
-from entrepot.model import EMPTY_DIGEST, Blob, Bucket, Digest, Instant, StoredObject
+from entrepot.errors import Deleted
+from entrepot.model import EMPTY_DIGEST, Blob, Bucket, Digest, Instant, StoredObject, VersionId
 
 ENABLED: Final = "Enabled"
 SUSPENDED: Final = "Suspended"
@@ -34,23 +35,19 @@ _MOVE: Final = Query(
     )
 )
 _MARK: Final = Query(insert(object_version).values({c.name: bindparam(c.name) for c in _V}))
-_NEWEST: Final = Query(
-    select(*COLUMNS, _V.marker).where(*_OF_NAME).order_by(_V.version.desc()).limit(1).with_for_update()
-)
-_NULL: Final = Query(select(*COLUMNS, _V.marker).where(*_OF_NAME, _V.unversioned == 1).with_for_update())
+_NEWEST: Final = Query(select(*COLUMNS, _V.marker).where(*_OF_NAME).order_by(_V.version.desc()).limit(1))
+_NULL: Final = Query(select(*COLUMNS, _V.marker).where(*_OF_NAME, _V.unversioned == 1))
 _NUMBERED: Final = Query(
-    select(*COLUMNS, _V.marker)
-    .where(*_OF_NAME, _V.unversioned == 0, _V.version == bindparam("version"))
-    .with_for_update()
+    select(*COLUMNS, _V.marker).where(*_OF_NAME, _V.unversioned == 0, _V.version == bindparam("version"))
 )
 _OPEN: Final = Query(
-    select(*COLUMNS, _V.marker, *(blobs.COLUMNS))
+    select(*blobs.COLUMNS)
     .select_from(
         object_version.outerjoin(blob, (blob.c.digest == _V.digest) & blobs.PRESENT).outerjoin(
             inline_blob, inline_blob.c.key == blob.c.key
         )
     )
-    .where(*_OF_NAME, _V.version == bindparam("version"))
+    .where(_V.version == bindparam("version"))
 )
 _THROW: Final = Query(
     update(object_version).values(kept=0, removed_at=bindparam("now")).where(_V.version == bindparam("wanted"))
@@ -75,12 +72,18 @@ _PARTS: Final = Query(
 _DROP_PARTS: Final = Query(delete(object_part).where(object_part.c.version == bindparam("version")))
 
 
+def id_in(found: Bucket, version: int, unversioned: int) -> str:
+    """The id of a version in that bucket; empty if it never kept any."""
+    return str(VersionId.of(version, unversioned=bool(unversioned))) if found.versioning else ""
+
+
 def version_of(found: Bucket, row: Row) -> StoredObject:
     """The version a row of `COLUMNS` and its marker describe."""
     version, name, digest, size, etag, content_type, metadata, extra, unversioned, created_at, marker = row
     return StoredObject(
         version, found.project, found.name, name, Digest(digest) if digest else EMPTY_DIGEST, size, etag, content_type,
-        json.loads(metadata), created_at, None, json.loads(extra), bool(unversioned), bool(marker),
+        json.loads(metadata), created_at, None, json.loads(extra), bool(unversioned),
+        id_in(found, version, unversioned), bool(marker),
     )  # fmt: skip
 
 
@@ -113,7 +116,21 @@ def mark_deleted(tx: Transaction, found: Bucket, key: str, now: Instant) -> Stor
         metadata="{}", extra="{}", unversioned=int(unversioned), created_at=now, kept=1, marker=1, removed_at=now,
     )  # fmt: skip
     return StoredObject(
-        version, found.project, found.name, key, EMPTY_DIGEST, 0, "", "", {}, now, None, {}, unversioned, marker=True
+        version,
+        found.project,
+        found.name,
+        key,
+        EMPTY_DIGEST,
+        0,
+        "",
+        "",
+        {},
+        now,
+        None,
+        {},
+        unversioned,
+        id_in(found, version, unversioned),
+        marker=True,
     )
 
 
@@ -130,11 +147,22 @@ def find(tx: Transaction, found: Bucket, key: str, version: int | None) -> Store
     return version_of(found, row) if row else None
 
 
-def find_with_blob(tx: Transaction, found: Bucket, stored: StoredObject) -> Blob | None:
-    """The bytes of a version; None if they were found wrong and wait for repair."""
-    row = tx.row(_OPEN, wanted_bucket=found.id, wanted_name=stored.key, version=stored.version)
-    width = len(COLUMNS) + 1
-    return blobs.blob_of(row[width:]) if row and row[width] else None
+def find_with_blob(
+    tx: Transaction, found: Bucket, key: str, version: int | None
+) -> tuple[StoredObject, Blob | None] | None:
+    """A kept version, and its bytes: None for a marker, and if they were found wrong and wait for repair."""
+    stored = find(tx, found, key, version)
+    if stored is None:
+        return None
+    row = tx.row(_OPEN, version=stored.version)
+    return stored, blobs.blob_of(row) if row and row[0] else None
+
+
+def check_not_deleted(tx: Transaction, found: Bucket, key: str) -> None:
+    """Nothing, if no marker is the newest version of a name without a live one. Raises: Deleted."""
+    marker = newest(tx, found, key)
+    if marker and marker.marker:
+        raise Deleted(marker.version_id)
 
 
 def drop(tx: Transaction, found: Bucket, key: str, version: int | None, now: Instant) -> StoredObject | None:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from entrepot.catalog import accounts, audit, blobs, leases, objects, uploads, versions
+from entrepot.catalog import accounts, audit, blobs, leases, objects, parts, uploads, versions
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import NotFound
 from entrepot.failpoints import failpoint
@@ -68,12 +68,15 @@ async def recover_staging(catalog: Catalog, blobs_: BlobStore) -> int:
         for upload_id in uploads.one_shot(tx):
             uploads.drop(tx, upload_id)
         uploads.reopen_all(tx)
-        return uploads.staged(tx)
+        return uploads.staged(tx) | parts.areas(tx).keys()
 
     def drop_lost(tx: Transaction) -> None:
-        for upload_id in known - there:
-            if uploads.pieces(tx, upload_id):
-                uploads.drop(tx, upload_id)
+        of_parts = parts.areas(tx)
+        for area in known - there:
+            if area in of_parts:
+                parts.drop_one(tx, *of_parts[area])
+            elif uploads.pieces(tx, area):
+                uploads.drop(tx, area)
 
     known = await catalog.write(drop_one_shots)
     there = await blobs_.run(lambda: set(blobs_.driver.staged()))

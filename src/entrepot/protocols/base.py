@@ -104,7 +104,8 @@ class Request:
     """One HTTP request as it was sent: raw path and query are kept, and decoded once."""
 
     __slots__ = (
-        "_query", "address", "headers", "host", "id", "method", "principal", "raw_path", "raw_query", "scheme", "wire"
+        "_query", "address", "headers", "host", "id", "memo", "method", "principal", "raw_path", "raw_query", "scheme",
+        "wire",
     )  # fmt: skip
 
     def __init__(
@@ -129,6 +130,8 @@ class Request:
         self.id = f"{_ids.getrandbits(64):016x}"
         self.principal = ANONYMOUS
         """Who it turned out to be."""
+        self.memo: Any = None
+        """What its protocol learnt while it looked for a proof."""
         self._query: dict[str, str] | None = None
 
     def header(self, name: bytes) -> str | None:
@@ -259,6 +262,8 @@ class Endpoint(Generic[CallT]):
     """A protocol: parse, identify, act, refuse. Subclasses are the only inheritance in the server."""
 
     name: ClassVar[str]
+    strangers_may_write: ClassVar[bool] = False
+    """Whether a service says what strangers may do; else they are asked to log in before anything but reading."""
     calls: ClassVar[Any]
     """The union of all kinds of call; each has a class attribute `action`."""
 
@@ -298,7 +303,7 @@ class Endpoint(Generic[CallT]):
         request.principal = principal = with_origin(await self.identify(call, request), origin)
         if action is Action.ADMIN:
             require_admin(principal)
-        elif action is not Action.GET and action is not Action.LIST:
+        elif action is not Action.GET and action is not Action.LIST and not self.strangers_may_write:
             require_known(principal)
         if principal.id:
             request.wire.proven()

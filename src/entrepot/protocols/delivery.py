@@ -113,8 +113,13 @@ async def deliver(
     what: Representation,
     open_blob: Callable[[Blob, Span], Awaitable[Opened]],
     headers: Sequence[Header],
+    *,
+    part: Span | None = None,
+    whole: Sequence[Header] = (),
 ) -> Response:
-    """The answer to a GET or HEAD of `blob`; `headers` are the protocol's own.
+    """The answer to a GET or HEAD of `blob`; `headers` are the protocol's own, `whole` those of an answer in full.
+
+    `part` is sent as a range is, whatever Range says.
 
     Raises: PreconditionFailed; BadRange; NotFound if the bytes are wrong: all before the status line.
     """
@@ -127,9 +132,11 @@ async def deliver(
     ]
     if is_unmodified(request, what):
         return Response(304, [header for header in common if header[0] != b"content-type"])
-    span = span_of(request, what)
+    span = part or span_of(request, what)
     status = 200
-    if span is not WHOLE:
+    if span is WHOLE:
+        common += whole
+    else:
         status = 206
         common.append((b"content-range", f"bytes {span.start}-{(span.stop or 0) - 1}/{what.size}".encode()))
     length = span.within(what.size).length

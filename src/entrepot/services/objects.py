@@ -3,15 +3,25 @@
 import errno
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from entrepot.auth.permissions import authorize, may, require_known
-from entrepot.catalog import audit, blobs, listing, objects, uploads
+from entrepot.auth.permissions import may, require_known
+from entrepot.catalog import audit, blobs, listing, objects, uploads, versions
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.ids import text_id
-from entrepot.errors import BadName, DigestMismatch, EntrepotError, NotFound, QuotaExceeded, TooLarge
+from entrepot.errors import (
+    BadName,
+    Denied,
+    DigestMismatch,
+    EntrepotError,
+    MarkerAsked,
+    NotFound,
+    NoVersion,
+    QuotaExceeded,
+    TooLarge,
+)
 from entrepot.failpoints import failpoint
 from entrepot.model import (
     ALWAYS,
@@ -27,6 +37,7 @@ from entrepot.model import (
     Digest,
     Facts,
     FileSpan,
+    Instant,
     ObjectName,
     Opened,
     Page,
@@ -34,9 +45,11 @@ from entrepot.model import (
     Span,
     Stamp,
     StoredObject,
+    VersionId,
+    VersionPage,
 )
 from entrepot.names import object_key
-from entrepot.services.places import allowed, can_read, find_bucket, holder_of, resource_of
+from entrepot.services.places import allowed, can_read, holder_of
 from entrepot.storage.blobs import DAY, BlobStore, Received
 
 STEP: Final = 64 << 20
@@ -57,6 +70,39 @@ def check_labels(labels: Mapping[str, str]) -> None:
             raise BadName("a label cannot be kept", why="names are header names, values hold no control characters")
     if sum(len(name) + len(value.encode()) for name, value in labels.items()) > MAX_LABELS_BYTES:
         raise TooLarge("the labels are too large", why=f"at most {MAX_LABELS_BYTES} bytes are kept")
+
+
+@dataclass(frozen=True, slots=True)
+class PartOfObject:
+    """A part of an object: where it begins, its length, and its checksums in hex."""
+
+    number: int
+    start: int
+    size: int
+    md5: str
+    sha256: str
+    checksum: str | None
+
+
+def id_of(stored: StoredObject) -> VersionId:
+    """The id of that version."""
+    return VersionId.of(stored.version, unversioned=stored.unversioned)
+
+
+def is_locked(stored: StoredObject, now: Instant, *, bypass: bool) -> bool:
+    """Whether a legal hold, or a retention {mode, until}, keeps this version."""
+    retention = stored.extra.get("retention")
+    if stored.extra.get("hold"):
+        return True
+    return bool(retention and retention["until"] > now and not (bypass and retention["mode"] == "GOVERNANCE"))
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What was removed, and the marker that stands in its place; both None if there was nothing."""
+
+    removed: StoredObject | None
+    marker: StoredObject | None
 
 
 @dataclass(slots=True)
@@ -131,26 +177,72 @@ class Objects:
         facts: Facts,
         condition: Condition = ALWAYS,
         want: frozenset[Algorithm] = frozenset(),
-    ) -> StoredObject:
-        """The object `name` now points to; it moves when the last byte is safe, or not at all.
+    ) -> tuple[StoredObject, Blob]:
+        """The object `name` now points to, and its bytes; it moves when the last byte is safe, or not at all.
 
         Raises: Denied; NotFound for the bucket; PreconditionFailed; QuotaExceeded; TooLarge; DigestMismatch; DiskFull;
         BodyCut. Nothing is kept then.
         """
-        bucket, condition = await self.catalog.probe(lambda tx: self._may_put(tx, principal, name, condition))
+        bucket, condition = await self.catalog.probe(lambda tx: self.may_put(tx, principal, name, condition))
         room = Room(self.catalog, self.now, bucket.project_id, principal.id)
         try:
             received = await self.blobs.receive(body, claims, want, room)
-            return await self._name(principal, bucket, name, received, facts, condition, room)
+            return await self._name(principal, bucket, name, received, facts, condition, room), received.blob
         except BaseException:
             await room.release()
             raise
 
-    def _may_put(
+    async def parts(self, stored: StoredObject) -> list[PartOfObject]:
+        """The parts it was sent in, in order; none if it came whole."""
+        return [PartOfObject(*row) for row in await self.catalog.probe(lambda tx: versions.parts(tx, stored.version))]
+
+    async def put_known(
+        self,
+        principal: Principal,
+        name: ObjectName,
+        claims: Claims,
+        facts: Facts,
+        condition: Condition,
+        want: frozenset[Algorithm],
+    ) -> tuple[StoredObject, Blob] | None:
+        """As `put`, if the caller may already read the bytes it claims to send, and every claim is known to hold.
+
+        None if they must be sent. Raises: as `put`.
+        """
+        sha256 = claims.checksums.get(Algorithm.SHA256)
+        if sha256 is None:
+            return None
+
+        def known(tx: Transaction) -> Blob | None:
+            blob = blobs.find(tx, Digest(sha256))
+            if blob is None or blob.size != claims.size or not can_read(tx, principal, blob.digest, self.now()):
+                return None
+            sums = {Algorithm.SHA256: sha256, **blob.checksums}
+            if any(sums.get(algorithm) != value for algorithm, value in claims.checksums.items()):
+                return None
+            return blob if want <= sums.keys() else None
+
+        if await self.catalog.read(known) is None:
+            return None
+
+        def point(tx: Transaction) -> tuple[StoredObject, Blob] | None:
+            blob = known(tx)
+            if blob is None:
+                return None
+            bucket, checked = self.may_put(tx, principal, name, condition)
+            blobs.hold(tx, blob.digest)
+            return self.point(tx, principal, bucket, name.key, blob, facts, checked), blob
+
+        return await self.catalog.write(point)
+
+    def may_put(
         self, tx: Transaction, principal: Principal, name: ObjectName, condition: Condition
     ) -> tuple[Bucket, Condition]:
+        """The bucket, and what must hold in the commit. Raises: as `put`, before any of its bytes are taken."""
         bucket, resource = allowed(tx, principal, Action.CREATE, name)
         object_key(name.key, MAX_AREA_KEY_BYTES if bucket.areas else MAX_KEY_BYTES)
+        if condition.absent or condition.etag is not None:  # for certain only within the commit
+            objects.check(objects.find(tx, bucket, name.key), condition)
         overwrite = may(principal, Action.OVERWRITE, resource)
         return bucket, Condition(condition.absent, condition.etag, overwrite)
 
@@ -197,9 +289,10 @@ class Objects:
         facts: Facts,
         condition: Condition,
         released: int = 0,
+        etag: str | None = None,
     ) -> StoredObject:
         """Within a commit: the name, now pointing to bytes that are held, with its audit row."""
-        etag = blob.checksums.get(Algorithm.MD5, blob.digest.hex)
+        etag = etag or blob.checksums.get(Algorithm.MD5, blob.digest.hex)
         now = self.now()
         stored = objects.point(tx, bucket, key, blob.digest, blob.size, etag, facts, condition, now, released=released)
         audit.record(
@@ -207,15 +300,29 @@ class Objects:
         )
         return stored
 
-    async def find(self, principal: Principal, name: ObjectName) -> tuple[StoredObject, Blob]:
-        """What `name` points to, and its bytes, which are here. Raises: NotFound; Denied; Unauthenticated."""
-        return await self.catalog.probe(lambda tx: self._look_up(tx, principal, name))
+    async def find(
+        self, principal: Principal, name: ObjectName, version: VersionId | None = None
+    ) -> tuple[StoredObject, Blob]:
+        """What `name` points to, or that version of it, and its bytes, which are here.
 
-    def _look_up(self, tx: Transaction, principal: Principal, name: ObjectName) -> tuple[StoredObject, Blob]:
+        Raises: NotFound, Deleted if its newest version is a marker; Denied; Unauthenticated.
+        """
+        return await self.catalog.probe(lambda tx: self.look_up(tx, principal, name, version))
+
+    def look_up(
+        self, tx: Transaction, principal: Principal, name: ObjectName, version: VersionId | None = None
+    ) -> tuple[StoredObject, Blob]:
+        """As `find`, within a transaction."""
         bucket, _ = allowed(tx, principal, Action.GET, name)
         found = objects.find_with_blob(tx, bucket, name.key)
+        if version is not None and (found is None or id_of(found[0]) != version):
+            found = versions.find_with_blob(tx, bucket, name.key, version.number)
+        elif found is None and bucket.versioning:
+            versions.check_not_deleted(tx, bucket, name.key)
         if found is None or found[1] is None or objects.is_over(found[0], self.now()):
-            raise NotFound("no such object")
+            if found and found[0].marker:
+                raise MarkerAsked(found[0].version_id)
+            raise NotFound("no such object") if version is None else NoVersion("no such version")
         return found[0], found[1]
 
     async def find_digest(self, principal: Principal, digest: Digest) -> Blob:
@@ -287,37 +394,112 @@ class Objects:
     async def page(
         self,
         principal: Principal,
-        bucket_name: str,
+        name: ObjectName,
         *,
-        project: str | None = None,
         prefix: str = "",
         after: str = "",
         limit: int = 1000,
         delimiter: str = "",
     ) -> Page:
-        """A page of live names. Raises: NotFound; Denied; Unauthenticated."""
+        """A page of the live names of the bucket of `name`. Raises: NotFound; Denied; Unauthenticated."""
 
         def look_up(tx: Transaction) -> Page:
-            bucket = find_bucket(tx, principal, bucket_name, project)
-            authorize(principal, Action.LIST, resource_of(tx, bucket, prefix))
+            bucket, _ = allowed(tx, principal, Action.LIST, replace(name, key=prefix))
+            if not limit:
+                return Page(())
             return listing.page(tx, bucket, prefix, after, limit, delimiter, now=self.now())
 
         return await self.catalog.read(look_up)
 
-    async def delete(self, principal: Principal, name: ObjectName) -> StoredObject | None:
-        """What `name` pointed to; it lies in the trash now. None if there was nothing. Raises: Denied; NotFound."""
+    async def list_versions(
+        self,
+        principal: Principal,
+        name: ObjectName,
+        *,
+        prefix: str = "",
+        after: str = "",
+        after_version: VersionId | None = None,
+        limit: int = 1000,
+        delimiter: str = "",
+    ) -> VersionPage:
+        """A page of all versions, newest first for each name. Raises: NotFound; Denied; Unauthenticated."""
 
-        def remove(tx: Transaction) -> StoredObject | None:
-            bucket, _ = allowed(tx, principal, Action.DELETE, name)
-            now = self.now()
-            removed, _ = objects.remove(tx, bucket, name.key, now)
-            if removed:
-                text = f"{bucket.name}/{name.key}"
-                audit.record(
-                    tx, principal, "delete", now, project_id=bucket.project_id, name=text, digest=removed.digest.hex
-                )
-            return removed
+        def look_up(tx: Transaction) -> VersionPage:
+            bucket, _ = allowed(tx, principal, Action.LIST, replace(name, key=prefix))
+            if not limit:
+                return VersionPage(())
+            number: int | None = None
+            if after_version:
+                marker = objects.find_any(tx, bucket, after, after_version.number)
+                number = marker.version if marker else after_version.number
+            return listing.version_page(tx, bucket, prefix, after, number, limit, delimiter, now=self.now())
 
-        removed = await self.catalog.write(remove)
+        return await self.catalog.read(look_up)
+
+    async def delete(
+        self,
+        principal: Principal,
+        name: ObjectName,
+        version: VersionId | None = None,
+        condition: Condition = ALWAYS,
+        *,
+        bypass: bool = False,
+    ) -> Deletion:
+        """The name is gone, or one version of it. `bypass` passes over a GOVERNANCE lock.
+
+        Raises: Denied, also for a locked version; NotFound for the bucket; PreconditionFailed.
+        """
+        done = await self.catalog.write(lambda tx: self.remove(tx, principal, name, version, condition, bypass=bypass))
         failpoint("name.deleted")
-        return removed
+        return done
+
+    def remove(
+        self,
+        tx: Transaction,
+        principal: Principal,
+        name: ObjectName,
+        version: VersionId | None = None,
+        condition: Condition = ALWAYS,
+        *,
+        bypass: bool = False,
+    ) -> Deletion:
+        """As `delete`, within a commit."""
+        bucket, _ = allowed(tx, principal, Action.DELETE, name)
+        now = self.now()
+        marker: StoredObject | None = None
+        if version is None:
+            removed, marker = objects.remove(tx, bucket, name.key, now, condition)
+        else:
+            old = objects.find_any(tx, bucket, name.key, version.number)
+            if old and is_locked(old, now, bypass=bypass):
+                raise Denied("the version is locked", why="it has a retention date or a legal hold")
+            removed = objects.remove_version(tx, bucket, name.key, version.number, now)
+        if removed or marker:
+            digest = removed.digest.hex if removed and not removed.marker else None
+            text = f"{bucket.name}/{name.key}"
+            audit.record(tx, principal, "delete", now, project_id=bucket.project_id, name=text, digest=digest)
+        return Deletion(removed, marker)
+
+    async def copy(
+        self,
+        principal: Principal,
+        source: ObjectName,
+        version: VersionId | None,
+        target: ObjectName,
+        facts: Callable[[StoredObject, Blob], Facts],
+        condition: Condition = ALWAYS,
+    ) -> tuple[StoredObject, StoredObject]:
+        """The source, and the object `target` now points to: the same bytes, not one of them moved.
+
+        `facts` says what the new name carries, or refuses. Raises: NotFound; Denied; PreconditionFailed; QuotaExceeded.
+        """
+
+        def point(tx: Transaction) -> tuple[StoredObject, StoredObject]:
+            old, blob = self.look_up(tx, principal, source, version)
+            carried = facts(old, blob)
+            bucket, checked = self.may_put(tx, principal, target, condition)
+            blobs.hold(tx, blob.digest)
+            etag = blob.checksums.get(Algorithm.MD5, old.etag)
+            return old, self.point(tx, principal, bucket, target.key, blob, carried, checked, etag=etag)
+
+        return await self.catalog.write(point)

@@ -26,9 +26,13 @@ MOST_OUTPUTS: Final = 100
 """How many outputs with the same bytes are looked through for one of the caller's."""
 
 
-def find_bucket(tx: Transaction, principal: Principal, name: str, project: str | None = None) -> Bucket:
-    """That bucket of the given, else the caller's own project. Raises: NoBucket."""
+def find_bucket(
+    tx: Transaction, principal: Principal, name: str, project: str | None = None, *, anywhere: bool = False
+) -> Bucket:
+    """That bucket of the given, else the caller's own project, else if `anywhere` the oldest. Raises: NoBucket."""
     found = projects.find_bucket(tx, project or principal.project, name)
+    if found is None and anywhere and project is None:
+        found = projects.oldest_bucket(tx, name)
     if found is None:
         raise NoBucket("no such bucket")
     return found
@@ -60,10 +64,15 @@ def _area_of(tx: Transaction, key: str) -> Area:
 
 def allowed(tx: Transaction, principal: Principal, action: Action, name: ObjectName) -> tuple[Bucket, Resource]:
     """The bucket of `name`, if the principal may do that to it. Raises: NotFound; Denied; Unauthenticated."""
-    bucket = find_bucket(tx, principal, name.bucket, name.project)
-    resource = resource_of(tx, bucket, name.key)
+    bucket = find_bucket(tx, principal, name.bucket, name.project, anywhere=name.anywhere)
+    return bucket, decide(tx, principal, action, bucket, name.key)
+
+
+def decide(tx: Transaction, principal: Principal, action: Action, bucket: Bucket, key: str = "") -> Resource:
+    """What was asked on, if the principal may do that there. Raises: Denied; Hidden; Unauthenticated."""
+    resource = resource_of(tx, bucket, key)
     authorize(principal, action, resource)
-    return bucket, resource
+    return resource
 
 
 def holder_of(principal: Principal) -> str:

@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from entrepot.catalog import uploads
-from entrepot.catalog.database import Catalog
+from entrepot.catalog import parts, uploads
+from entrepot.catalog.database import Catalog, Transaction
+from entrepot.catalog.parts import Part
 from entrepot.catalog.uploads import Piece
 from entrepot.errors import Conflict, NotFound
 from entrepot.services.rates import Turns
@@ -25,7 +26,7 @@ FINISHED: Final = "the upload is finished, or just being completed"
 
 
 @dataclass(slots=True, eq=False)
-class Part:
+class Arrival:
     """Bytes on their way in: those from `start` to `stop` are written."""
 
     start: int
@@ -44,14 +45,14 @@ class Area:
     stale: bool = False
     """Its row is being changed, or a change of it failed: what the area knows may not be what the row says."""
     users: int = 0
-    arriving: list[Part] = field(default_factory=list)
+    arriving: list[Arrival] = field(default_factory=list)
 
     def check(self) -> None:
         """Raises: Conflict if these bytes may not change any more."""
         if self.closed:
             raise Conflict(FINISHED)
 
-    def spoil(self, writer: Part, start: int, stop: int) -> None:
+    def spoil(self, writer: Arrival, start: int, stop: int) -> None:
         """`writer` is about to write there: what others wrote and nobody acknowledged is not theirs any more."""
         for part in self.arriving:
             if part is not writer and part.start < stop and part.stop > start:
@@ -98,7 +99,16 @@ class StagingAreas:
 
     async def forget(self, upload_id: str) -> None:
         """The row, if it is still there, and the bytes are gone."""
-        await self.catalog.write(lambda tx: uploads.drop(tx, upload_id))
+
+        def drop(tx: Transaction) -> list[Part]:
+            found = parts.of(tx, upload_id)
+            parts.drop(tx, upload_id)
+            uploads.drop(tx, upload_id)
+            return found
+
+        for part in await self.catalog.write(drop):
+            if part.area:
+                await self.blobs.run(self.blobs.driver.discard, part.area)
         area = self._open.pop(upload_id, None)
         if area is None:
             await self.blobs.run(self.blobs.driver.discard, upload_id)

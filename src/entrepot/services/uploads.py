@@ -47,7 +47,7 @@ from entrepot.names import object_key
 from entrepot.services.identity import principal_of
 from entrepot.services.objects import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, Objects, check_labels
 from entrepot.services.places import allowed, can_read, resource_of
-from entrepot.services.staging import FINISHED, Area, Part, StagingAreas
+from entrepot.services.staging import FINISHED, Area, Arrival, StagingAreas
 from entrepot.storage.assembly import Assembly
 from entrepot.storage.blobs import BlobStore, Received
 
@@ -168,7 +168,7 @@ class Uploads:
         if offset + (size or 0) > limit:
             raise BadRange(f"the upload has {limit} bytes")
         async with self.areas.of(upload_id) as area:
-            part = Part(offset, offset)
+            part = Arrival(offset, offset)
             area.arriving.append(part)
             try:
                 async with self.blobs.uploading:
@@ -183,7 +183,7 @@ class Uploads:
                 area.arriving.remove(part)
         return piece
 
-    async def _receive(self, area: Area, part: Part, upload: Upload, body: Body, limit: int) -> Piece:
+    async def _receive(self, area: Area, part: Arrival, upload: Upload, body: Body, limit: int) -> Piece:
         """The bytes of `body`, written where `part` begins, and hashed."""
         running = hashlib.sha256()
         async for pieces in body:
@@ -226,7 +226,7 @@ class Uploads:
         if size > (await self.catalog.read(lambda tx: uploads.known(tx, upload.id))).reserved:
             await self.catalog.write(grow)
 
-    async def _acknowledge(self, area: Area, part: Part, upload: Upload, piece: Piece) -> None:
+    async def _acknowledge(self, area: Area, part: Arrival, upload: Upload, piece: Piece) -> None:
         try:
             await self.blobs.run(area.assembly.staging.sync)
         except (OSError, EntrepotError):
@@ -262,14 +262,11 @@ class Uploads:
     async def discard(self, upload_id: str) -> None:
         """Forget the upload and its bytes. Raises: NotFound; Conflict while it is being completed."""
 
-        def drop(tx: Transaction) -> bool:
-            found = uploads.find(tx, upload_id)
-            if found and found.state == "completing":
+        def check(tx: Transaction) -> None:
+            if uploads.known(tx, upload_id).state == "completing":
                 raise Conflict(FINISHED)
-            return uploads.drop(tx, upload_id)
 
-        if not await self.catalog.write(drop):
-            raise NotFound("no such upload")
+        await self.catalog.read(check)
         await self.areas.forget(upload_id)
 
     async def commit(self, upload_id: str, size: int, sha256: Digest | None) -> Session:
@@ -389,7 +386,7 @@ def _same(found: Session, size: int, sha256: Digest | None) -> Session:
 
 def _resumable(tx: Transaction, upload_id: str) -> Upload:
     found = uploads.known(tx, upload_id)
-    if found.bucket_id is None:
+    if found.bucket_id is None or found.facts.get("numbered"):
         raise NotFound("no such upload")
     return found
 

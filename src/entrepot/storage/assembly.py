@@ -44,7 +44,8 @@ class Assembly:
     def land(self, start: int, stop: int) -> tuple[int, bytes | None]:
         """Those bytes count from now on; the front and the hash state there."""
         with self._lock:
-            self._add(start, stop)
+            if stop > start:
+                self._add(start, stop)
             self._follow()
             return self._front, self._hash.state()
 
@@ -57,6 +58,17 @@ class Assembly:
         """Whether any acknowledged byte lies there."""
         with self._lock:
             return any(a < stop and b > start for a, b in self._landed)
+
+    def holds_only(self, ranges: Iterable[tuple[int, int]]) -> bool:
+        """Whether what was acknowledged is exactly these bytes."""
+        wanted: list[tuple[int, int]] = []
+        for start, stop in sorted(ranges):
+            if wanted and wanted[-1][1] == start:
+                wanted[-1] = (wanted[-1][0], stop)
+            else:
+                wanted.append((start, stop))
+        with self._lock:
+            return self._landed == wanted
 
     def start_again(self, landed: Iterable[tuple[int, int]]) -> None:
         """Only those ranges count from now on, and the hash begins anew: bytes it has seen are about to change."""

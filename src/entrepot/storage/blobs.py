@@ -247,6 +247,7 @@ def check_claims(sums: Mapping[Algorithm, str], claims: Claims) -> None:
             raise DigestMismatch(
                 f"the {algorithm.value} of the bytes is {sums[algorithm]}, you gave {claimed}",
                 why="they changed on the way, or the checksum is of other bytes",
+                algorithm=algorithm.value,
             )
 
 

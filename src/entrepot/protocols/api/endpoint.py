@@ -141,9 +141,8 @@ class Api(Endpoint[Call]):
     ) -> Response:
         match call:
             case ListObjects(text, prefix, after, limit, delimiter):
-                project, name = _bucket(text)
                 page = await self.objects.page(
-                    principal, name, project=project, prefix=prefix, after=after,
+                    principal, _object(text, ""), prefix=prefix, after=after,
                     limit=max(1, min(limit, MAX_PAGE)), delimiter=delimiter,
                 )  # fmt: skip
                 return json_response(200, responses.page_shape(page))
@@ -154,7 +153,7 @@ class Api(Endpoint[Call]):
             case PutObject(bucket, key, expires):
                 return await self._put(principal, _object(bucket, key), expires, request)
             case DeleteObject(bucket, key):
-                if await self.objects.delete(principal, _object(bucket, key)) is None:
+                if (await self.objects.delete(principal, _object(bucket, key))).removed is None:
                     raise NotFound("no such object")
                 return Response(204)
             case InspectObject(bucket, key):
@@ -176,7 +175,7 @@ class Api(Endpoint[Call]):
         facts = Facts(request.header(b"content-type") or DEFAULT_TYPE, {}, self._end(expires))
         condition = Condition(absent=request.header(b"if-none-match") == "*")
         claims = Claims.of(request.length, sha256=_content_digest(request))
-        stored = await self.objects.put(principal, name, request.body, claims, facts, condition)
+        stored, _ = await self.objects.put(principal, name, request.body, claims, facts, condition)
         url = f"{self._base(request)}/api/v1/objects/{stored.project}:{stored.bucket}/{quote(stored.key)}"
         if (request.header(b"accept") or "").startswith("text/plain"):
             return Response(201, [(b"content-type", b"text/plain")], f"{stored.digest.hex}  {url}\n".encode())

@@ -2,13 +2,15 @@
 
 from typing import Final
 
-from entrepot.errors import EntrepotError
+from entrepot.errors import UsageError
 
 _STATUS: Final = {
+    "AccessDenied": 403,
     "AccessForbidden": 403,
     "AuthorizationHeaderMalformed": 400,
     "AuthorizationQueryParametersError": 400,
     "BadDigest": 400,
+    "BadRequest": 400,
     "BucketAlreadyExists": 409,
     "EntityTooLarge": 400,
     "EntityTooSmall": 400,
@@ -24,6 +26,7 @@ _STATUS: Final = {
     "InvalidPartOrder": 400,
     "InvalidPolicyDocument": 400,
     "InvalidRequest": 400,
+    "InvalidRetentionPeriod": 400,
     "InvalidTag": 400,
     "KeyTooLongError": 400,
     "MalformedACLError": 400,
@@ -44,12 +47,13 @@ _STATUS: Final = {
     "NotImplemented": 501,
     "ObjectLockConfigurationNotFoundError": 404,
     "OwnershipControlsNotFoundError": 404,
+    "UnresolvableGrantByEmailAddress": 400,
     "XAmzContentSHA256Mismatch": 400,
 }
 """Codes used here and their statuses. Source: AWS, "Error responses"."""
 
 
-class S3Error(EntrepotError):
+class S3Error(UsageError):
     """A refusal with a code that S3 clients know."""
 
     def __init__(self, code: str, message: str) -> None:

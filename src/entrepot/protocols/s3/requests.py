@@ -1,78 +1,122 @@
-"""What an S3 client asks for. Pure: request line in, one value out."""
+"""From an HTTP request to an S3 call. Pure: raw path, query and headers in, one value out."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from entrepot.auth import sigv2
 from entrepot.errors import BadName
-from entrepot.model import Action
-from entrepot.protocols.base import MethodNotAllowed
+from entrepot.protocols.base import MethodNotAllowed, Request
+from entrepot.protocols.s3 import calls
+from entrepot.protocols.s3.calls import AnyCall, Call
+from entrepot.protocols.s3.errors import invalid_argument
 
-OPERATIONS: Final = (
-    sigv2.SUB_RESOURCES
-    | sigv2.UNSIGNABLE
-    | frozenset(b"append defaultObjectAcl select-type storageClass list-type metadataTable".split())
+CONFIG: Final = frozenset(
+    """
+    acl policy cors tagging publicAccessBlock ownershipControls lifecycle versioning object-lock location policyStatus
+    """.split()
 )
+_UNSET: Final = frozenset({"policy", "cors", "tagging", "publicAccessBlock", "ownershipControls", "lifecycle"})
+_GET_ONLY: Final = frozenset({"location", "policyStatus"})
+FACTS: Final = frozenset({"acl", "tagging", "retention", "legal-hold"})
+OPERATIONS: Final = frozenset(
+    word.decode()
+    for word in sigv2.SUB_RESOURCES
+    | sigv2.UNSIGNABLE
+    | frozenset(b"append defaultObjectAcl select-type storageClass metadataTable renameObject".split())
+) - {"versionId", "partNumber"}
 """Query keys that choose another operation than that of the bare path."""
 
-
-@dataclass(frozen=True, slots=True)
-class GetObject:  # GET, HEAD /<bucket>/<key>  200 206 304 403 404 412 416
-    """The bytes of an object."""
-
-    bucket: str
-    key: str
-    action: ClassVar = Action.GET
-
-
-@dataclass(frozen=True, slots=True)
-class PutObject:  # PUT /<bucket>/<key>  200, 201 into a bucket with areas if signed in the query
-    """Put an object."""
-
-    bucket: str
-    key: str
-    action: ClassVar = Action.CREATE
-
-
-@dataclass(frozen=True, slots=True)
-class PostForm:  # POST /<bucket>  204
-    """Put an object by a form; its proof is among the fields."""
-
-    bucket: str
-    action: ClassVar = Action.CAPABILITY
-
-
-@dataclass(frozen=True, slots=True)
-class Unimplemented:  # 501; 403 without a proof, or with that of another method
-    """What S3 has and this does not."""
-
-    bucket: str
-    key: str
-    what: str
-    action: ClassVar = Action.KNOWN
+_BUCKET: Final[dict[tuple[str, str], type[Call]]] = {
+    ("GET", ""): calls.ListObjects,
+    ("HEAD", ""): calls.HeadBucket,
+    ("PUT", ""): calls.CreateBucket,
+    ("DELETE", ""): calls.DeleteBucket,
+    ("POST", ""): calls.PostForm,
+    ("GET", "versions"): calls.ListVersions,
+    ("GET", "uploads"): calls.ListUploads,
+    ("POST", "delete"): calls.DeleteObjects,
+    **{("GET", word): calls.GetConfig for word in CONFIG},
+    **{("PUT", word): calls.PutConfig for word in CONFIG - _GET_ONLY},
+    **{("DELETE", word): calls.DeleteConfig for word in _UNSET},
+}
+_OBJECT: Final[dict[tuple[str, str], type[Call]]] = {
+    ("GET", ""): calls.GetObject,
+    ("HEAD", ""): calls.GetObject,
+    ("PUT", ""): calls.PutObject,
+    ("DELETE", ""): calls.DeleteObject,
+    ("GET", "attributes"): calls.GetAttributes,
+    ("POST", "uploads"): calls.CreateUpload,
+    ("PUT", "uploadId"): calls.UploadPart,
+    ("GET", "uploadId"): calls.ListParts,
+    ("POST", "uploadId"): calls.CompleteUpload,
+    ("DELETE", "uploadId"): calls.AbortUpload,
+    ("DELETE", "tagging"): calls.DeleteFacts,
+    **{("GET", word): calls.GetFacts for word in FACTS},
+    **{("PUT", word): calls.PutFacts for word in FACTS},
+}
+_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"})
+_FORBIDDEN: Final = ("x-amz-server-side-encryption", "x-amz-website-redirect", "x-amz-mfa", "x-amz-write-offset")
 
 
-Call = GetObject | PutObject | PostForm | Unimplemented
+def parse(request: Request, hosts: Sequence[str] = ()) -> AnyCall:
+    """The call this request means. Raises: MethodNotAllowed; BadName; S3Error."""
+    path = resource(request, hosts)
+    raw_bucket, _, raw_key = path[1:].partition(b"/")
+    bucket, key, query = _text(raw_bucket), _text(raw_key), query_of(request.raw_query)
+    if request.method not in _METHODS:
+        raise MethodNotAllowed(", ".join(sorted(_METHODS)))
+    if request.method == "OPTIONS":
+        return calls.Preflight(bucket, key, query)
+    if not bucket:
+        if request.method != "GET":
+            raise MethodNotAllowed("GET")
+        return calls.ListBuckets(bucket, key, query)
+    asked = operation(query)
+    kind = (_OBJECT if key else _BUCKET).get((request.method, asked))
+    if kind is None or _asks_for_more(request):
+        kind = calls.Unimplemented
+    elif request.header(b"x-amz-copy-source") is not None and kind in (calls.PutObject, calls.UploadPart):
+        kind = calls.CopyObject if kind is calls.PutObject else calls.CopyPart
+    made: AnyCall = kind(bucket, key, query)  # type: ignore[assignment]
+    return made
 
 
-def parse(method: str, raw_path: bytes, raw_query: bytes) -> Call:
-    """The call these bytes mean. Raises: MethodNotAllowed; BadName."""
-    bucket, slash, key = _text(raw_path[1:]).partition("/")
-    asked = {name for name, _ in sigv2.parameters(raw_query)} & OPERATIONS
-    if asked:
-        return Unimplemented(bucket, key, f"the operation ?{min(asked).decode()}")
-    match method, bool(slash and key):
-        case (("GET" | "HEAD"), True):
-            return GetObject(bucket, key)
-        case "PUT", True:
-            return PutObject(bucket, key)
-        case "POST", False:
-            return PostForm(bucket)
-        case (("GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "POST"), _):
-            return Unimplemented(bucket, key, "this operation")
-        case _:
-            raise MethodNotAllowed("GET, HEAD, PUT, POST")
+def operation(query: Mapping[str, str]) -> str:
+    """The query key that chooses the operation, or two of them in one word; empty for the bare path's own."""
+    found = sorted(OPERATIONS & query.keys())
+    return "+".join(found)
+
+
+def resource(request: Request, hosts: Sequence[str] = ()) -> bytes:
+    """The raw path with the bucket in front, which may stand in the Host header."""
+    host = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdigit() else request.host
+    for known in hosts:
+        bucket = host.lower().removesuffix(f".{known}")
+        if bucket and bucket != host.lower():
+            return b"/" + bucket.encode("latin-1") + request.raw_path
+    return request.raw_path
+
+
+def query_of(raw: bytes) -> dict[str, str]:
+    """The query, decoded once; of twins the first counts. Raises: S3Error for what is no UTF-8 or holds a NUL."""
+    found: dict[str, str] = {}
+    for name, value in sigv2.parameters(raw):
+        try:
+            found.setdefault(name.decode(), (value or b"").decode())
+        except UnicodeDecodeError as error:
+            raise invalid_argument("the query is not UTF-8") from error
+        if b"\0" in name + (value or b""):
+            raise invalid_argument("the query holds a NUL")
+    return found
+
+
+def _asks_for_more(request: Request) -> bool:
+    """Whether a header asks for what is not done here, and must not be passed over in silence."""
+    for name, _ in request.headers:
+        if name.startswith(b"x-amz-") and name.decode("latin-1").startswith(_FORBIDDEN):
+            return True
+    return False
 
 
 def _text(raw: bytes) -> str:

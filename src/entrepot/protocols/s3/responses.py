@@ -1,15 +1,17 @@
 """Answers and errors as S3 clients expect them: XML, a code and a message that are never empty."""
 
+from collections.abc import Sequence
 from typing import Final
-from xml.sax.saxutils import escape
 
 from entrepot.auth.sigv2 import ClockSkewed, WrongSignature
 from entrepot.errors import (
     BadName,
     BadRange,
     BodyCut,
+    BucketNotEmpty,
     Busy,
     Conflict,
+    Deleted,
     Denied,
     DigestMismatch,
     DiskFull,
@@ -18,6 +20,8 @@ from entrepot.errors import (
     LimitReached,
     NoBucket,
     NotFound,
+    NothingToReplace,
+    NoVersion,
     PreconditionFailed,
     QuotaExceeded,
     Refused,
@@ -25,6 +29,7 @@ from entrepot.errors import (
     Unavailable,
     UsageError,
 )
+from entrepot.model import Principal
 from entrepot.protocols.base import (
     ErrorTable,
     Header,
@@ -36,6 +41,10 @@ from entrepot.protocols.base import (
     row_of,
 )
 from entrepot.protocols.browser import SHIELD
+from entrepot.protocols.delivery import http_date
+from entrepot.protocols.s3 import xml
+from entrepot.protocols.s3.errors import S3Error, invalid_argument
+from entrepot.services.multipart import BadParts, NoUpload
 
 # 403 and no other code means "this URL is no longer good": workers renew on 403 alone.
 ERRORS: Final[ErrorTable] = {
@@ -45,6 +54,10 @@ ERRORS: Final[ErrorTable] = {
     QuotaExceeded: (403, "QuotaExceeded"),
     Hidden: (403, "AccessDenied"),
     NoBucket: (404, "NoSuchBucket"),
+    NoUpload: (404, "NoSuchUpload"),
+    NoVersion: (404, "NoSuchVersion"),
+    NothingToReplace: (404, "NoSuchKey"),
+    BucketNotEmpty: (409, "BucketNotEmpty"),
     NotFound: (404, "NoSuchKey"),
     LengthRequired: (411, "MissingContentLength"),
     BadRange: (416, "InvalidRange"),
@@ -65,24 +78,91 @@ ERRORS: Final[ErrorTable] = {
 }
 
 
+BUCKET_ERRORS: Final = (NoBucket,)
+"""These are about the whole request, not one of its names."""
+_MESSAGES: Final = {
+    "AccessDenied": "Access Denied",
+    "BucketNotEmpty": "The bucket you tried to delete is not empty",
+    "NoSuchBucket": "The specified bucket does not exist",
+    "NoSuchKey": "The specified key does not exist.",
+    "NoSuchVersion": "The specified version does not exist.",
+    "PreconditionFailed": "At least one of the pre-conditions you specified did not hold",
+    "InvalidRange": "The requested range is not satisfiable",
+    "SlowDown": "Please reduce your request rate.",
+}
+"""Where clients look for AWS's own words."""
+
+
 def refused(error: EntrepotError, request: Request) -> Response:
     """The error as XML, with the request's id."""
-    status, code = row_of(ERRORS, error)
-    path = escape(request.raw_path.decode("latin-1"))
-    body = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<Error><Code>{code}</Code><Message>{escape(_printable(str(error)))}</Message><Resource>{_printable(path)}</Resource>"
-        f"<RequestId>{request.id}</RequestId></Error>"
-    )
+    status, code = code_of(error)
     headers = [*with_id(request), (b"content-type", b"application/xml"), *SHIELD, *refusal_headers(error)]
-    return Response(status, headers, body.encode())
+    if isinstance(error, Deleted):
+        headers += [(b"x-amz-delete-marker", b"true"), (b"x-amz-version-id", error.version.encode())]
+    body = xml.document(
+        "Error", ("Code", code), ("Message", message_of(code, error)),
+        ("Resource", request.raw_path.decode("latin-1")), ("RequestId", request_id(request)),
+        *(_signed_texts(error) if isinstance(error, WrongSignature) else ()), namespace="",
+    )  # fmt: skip
+    return Response(status, headers, body)
 
 
-def _printable(text: str) -> str:
-    """XML 1.0 has no control characters, not even escaped."""
-    return "".join(letter if letter.isprintable() or letter in "\t\n" else "?" for letter in text)
+def code_of(error: EntrepotError) -> tuple[int, str]:
+    """Status and code."""
+    if isinstance(error, BadParts):
+        return 400, error.s3_code
+    return (error.status, error.s3_code) if isinstance(error, S3Error) else row_of(ERRORS, error)
+
+
+def message_of(code: str, error: EntrepotError) -> str:
+    """AWS's own words where clients look for them, else ours; never empty."""
+    return _MESSAGES.get(code) or str(error) or code
+
+
+def _signed_texts(error: WrongSignature) -> list[xml.Item]:
+    """What we signed, for whoever looks for the difference."""
+    texts = (("StringToSign", error.string_to_sign), ("CanonicalRequest", error.canonical_request))
+    shown: list[xml.Item] = []
+    for name, text in texts:
+        if text:
+            shown += [(name, text.decode("utf-8", "replace")), (f"{name}Bytes", text.hex(" "))]
+    return shown
+
+
+def request_id(request: Request) -> str:
+    """The request's id as S3 clients show it."""
+    return request.id.upper()
 
 
 def with_id(request: Request) -> list[Header]:
     """The header every S3 answer has."""
-    return [(b"x-amz-request-id", request.id.upper().encode())]
+    return [(b"x-amz-request-id", request_id(request).encode())]
+
+
+def xml_response(request: Request, document: bytes, headers: Sequence[Header] = (), status: int = 200) -> Response:
+    """A document."""
+    return Response(status, [*with_id(request), (b"content-type", b"application/xml"), *headers], document)
+
+
+def checksum_items(found: tuple[str, str, str] | None) -> list[xml.Item]:
+    """A checksum as elements: name, type and base64 in, `ChecksumCRC32` and `ChecksumType` out."""
+    return [(f"Checksum{found[0]}", found[2]), ("ChecksumType", found[1])] if found else []
+
+
+def count_of(text: str | None, default: int, name: str, most: int = 1000) -> int:
+    """A number of items that was asked for, `most` at most. Raises: S3Error."""
+    if text is None or text == "":
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 11):
+        raise invalid_argument(f"Provided {name} not an integer or within integer range")
+    return min(int(text), most)
+
+
+def project_of(principal: Principal) -> str:
+    """Whose uploads the caller's are."""
+    return principal.project
+
+
+def header_date(at: float) -> bytes:
+    """A time as headers have it."""
+    return http_date(at).encode()

@@ -108,7 +108,7 @@ def read(data: bytes, name: str) -> Node:
     return tree.root
 
 
-def document(name: str, *items: Item | None, namespace: str = NAMESPACE) -> bytes:
+def document(name: str, *items: Item | str | None, namespace: str = NAMESPACE) -> bytes:
     """A whole document."""
     start = f'<{name} xmlns="{namespace}">' if namespace else f"<{name}>"
     return "".join([DECLARATION, start, *_written(items), f"</{name}>"]).encode()
@@ -117,6 +117,9 @@ def document(name: str, *items: Item | None, namespace: str = NAMESPACE) -> byte
 def _written(items: Iterable[object]) -> Iterator[str]:
     for item in items:
         if item is None:
+            continue
+        if isinstance(item, str):
+            yield text(item)
             continue
         assert isinstance(item, tuple)
         name, *content = item
@@ -127,6 +130,11 @@ def _written(items: Iterable[object]) -> Iterator[str]:
             yield f"<{name}>"
             yield from _written(content)
             yield f"</{plain}>"
+
+
+def boolean(value: bool) -> str:
+    """`true` or `false`."""
+    return "true" if value else "false"
 
 
 def text(value: str) -> str:

@@ -1,0 +1,107 @@
+"""POST of a form to a bucket: an object, its proof and policy among the fields, the file last."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+from entrepot.auth import post_policy, sigv2
+from entrepot.errors import TooLarge
+from entrepot.model import ALWAYS, ANONYMOUS, Action, Algorithm, Body, Clock, Principal, checksum
+from entrepot.protocols.base import Request, Response, with_origin
+from entrepot.protocols.forms import Form, read_form
+from entrepot.protocols.s3 import claims, responses, xml
+from entrepot.protocols.s3.calls import Call
+from entrepot.protocols.s3.claims import Sent
+from entrepot.protocols.s3.errors import S3Error, invalid_argument
+from entrepot.protocols.s3.objects import ObjectCalls, facts_of, name_of, put_headers, quoted
+from entrepot.protocols.s3.proofs import Proofs
+from entrepot.services.links import CLAIM
+
+_WRITE: Final = frozenset({Action.CREATE, Action.OVERWRITE})
+
+
+@dataclass(frozen=True, slots=True)
+class FormCalls:
+    """Forms in."""
+
+    objects: ObjectCalls
+    proofs: Proofs
+    now: Clock
+
+    async def post(self, call: Call, principal: Principal, request: Request) -> Response:
+        """POST /b."""
+        form = await read_form(request)
+        if form.file is None:
+            raise invalid_argument("POST requires exactly one file upload per request.")
+        table = sigv2.form_table(form.fields)
+        key = table.get("key", "").replace("${filename}", form.filename)
+        if not key:
+            raise invalid_argument("Bucket POST must contain a field named 'key'.")
+        signer, least, most = await self._signer(call, key, form, principal, request)
+        sent = _sent(form, table, least, most)
+        facts = facts_of(table, sent.algorithm)
+        where = name_of(Call(call.bucket, key, {}))
+        stored, blob = await self.objects.store(signer, where, sent, facts, ALWAYS, request)
+        location = f"{request.base_url}/{quote(call.bucket)}/{quote(key)}"
+        headers = [*responses.with_id(request), *put_headers(stored, blob), (b"location", location.encode())]
+        redirect = table.get("success_action_redirect") or table.get("redirect", "")
+        if (
+            redirect
+            and urlsplit(redirect).scheme in ("http", "https")
+            and redirect.isprintable()
+            and redirect.isascii()
+        ):
+            joint = "&" if urlsplit(redirect).query else "?"
+            url = f"{redirect}{joint}bucket={quote(call.bucket)}&key={quote(key, safe='')}&etag=%22{stored.etag}%22"
+            return Response(303, [*headers[:-1], (b"location", url.encode())])
+        status = table.get("success_action_status", "")
+        if status == "201":
+            result = xml.document(
+                "PostResponse", ("Location", location), ("Bucket", call.bucket), ("Key", key),
+                ("ETag", quoted(stored.etag)), namespace="",
+            )  # fmt: skip
+            return Response(201, [*headers, (b"content-type", b"application/xml")], result)
+        return Response(200 if status == "200" else 204, headers)
+
+    async def _signer(
+        self, call: Call, key: str, form: Form, principal: Principal, request: Request
+    ) -> tuple[Principal, int, int | None]:
+        """Who signed the form, and the sizes its policy allows. Raises: Denied; BadRequest."""
+        fields = [(name, key if name.lower() == "key" else value) for name, value in form.fields]
+        proof = post_policy.find_proof(form.fields)
+        if proof is None:
+            return with_origin(ANONYMOUS, principal.origin), 0, None
+        access_key, secret = await self.proofs.key(proof.access_key, hidden_too=True)
+        post_policy.verify(proof, secret, self.now())
+        policy = post_policy.check(proof.policy, fields, call.bucket, self.now())
+        identity = self.proofs.identity
+        signer = with_origin(identity.of_grant(access_key, _WRITE, call.bucket, key), principal.origin)
+        request.principal = signer
+        request.wire.proven()
+        return signer, policy.min_size, policy.max_size
+
+
+def _sent(form: Form, table: dict[str, str], least: int, most: int | None) -> Sent:
+    assert form.file is not None
+    name, value = claims.declared(table)
+    sums: dict[Algorithm, str] = {}
+    if value is not None:
+        sums[claims.ALGORITHMS[name]] = claims.hex_of(name, value)
+    if CLAIM in table:
+        sums[Algorithm.SHA256] = checksum("sha256", table[CLAIM])
+    named = name or "CRC64NVME"
+    want = frozenset({Algorithm.MD5, claims.ALGORITHMS[named]})
+    return Sent(_within(form.file, least, most), None, sums, named, want=want)
+
+
+async def _within(body: Body, least: int, most: int | None) -> AsyncIterator[Any]:
+    """The same body. Raises: TooLarge; S3Error if it ends before `least`."""
+    size = 0
+    async for pieces in body:
+        size += sum(map(len, pieces))
+        if most is not None and size > most:
+            raise TooLarge("Your proposed upload exceeds the maximum allowed size")
+        yield pieces
+    if size < least:
+        raise S3Error("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")

@@ -1,0 +1,326 @@
+"""Multipart uploads: begin, send and copy parts, list, complete, abort."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final
+
+from entrepot.catalog.parts import Part
+from entrepot.errors import DigestMismatch
+from entrepot.model import Algorithm, Clock, Principal, Span, StoredObject
+from entrepot.protocols.base import Header, Request, Response
+from entrepot.protocols.s3 import claims, heads, responses, xml
+from entrepot.protocols.s3.calls import Call
+from entrepot.protocols.s3.claims import ALGORITHMS, PREFIX, base64_of
+from entrepot.protocols.s3.errors import S3Error, invalid_argument, invalid_request, malformed_xml
+from entrepot.protocols.s3.lists import Shape, owner_item
+from entrepot.protocols.s3.objects import (
+    MAX_PARTS,
+    ObjectCalls,
+    check_source,
+    condition_of,
+    copy_source,
+    facts_of,
+    iso,
+    name_of,
+    part_number,
+    quoted,
+    version_header,
+)
+from entrepot.protocols.s3.proofs import Proven
+from entrepot.services.multipart import LEAST_PART_BYTES, MAX_BYTES, MAX_PART_BYTES, Joined, Multipart
+from entrepot.storage.hashing import CRCS, checksums_of, combined
+
+FULL_BY_DEFAULT: Final = frozenset({"CRC64NVME"})
+_RANGE: Final = re.compile(r"bytes=(\d{1,15})-(\d{1,15})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A part as its client names it at the end; the checksum in base64."""
+
+    number: int
+    etag: str
+    checksums: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class MultipartCalls:
+    """What is done with multipart uploads."""
+
+    multipart: Multipart
+    objects: ObjectCalls
+    now: Clock
+
+    async def create(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
+        """POST ?uploads."""
+        algorithm, kind = _checksum_kind(proven.headers)
+        facts = facts_of(proven.headers, algorithm, kind)
+        asked = "x-amz-checksum-algorithm" in proven.headers
+        facts = replace(facts, extra={**facts.extra, "asked": asked})
+        upload_id = await self.multipart.begin(principal, name_of(call), facts, ALGORITHMS[algorithm])
+        headers: list[Header] = []
+        if "x-amz-checksum-algorithm" in proven.headers:
+            headers = [(b"x-amz-checksum-algorithm", algorithm.encode()), (b"x-amz-checksum-type", kind.encode())]
+        result = xml.document(
+            "InitiateMultipartUploadResult", ("Bucket", call.bucket), ("Key", call.key), ("UploadId", upload_id)
+        )
+        return responses.xml_response(request, result, headers)
+
+    async def put_part(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
+        """PUT ?partNumber&uploadId."""
+        number = part_number(call.query.get("partNumber", ""))
+        upload = await self.multipart.find(principal, name_of(call), call.query["uploadId"])
+        sent = claims.sent_by(
+            request, proven.headers, proven.word, claims.signer_of(proven.proof, proven.secret, proven.word),
+            self.multipart.blobs.run_hash,
+        )  # fmt: skip
+        heads.check_length(sent.size, MAX_PART_BYTES)
+        known = upload.facts["extra"]["checksum"]
+        if sent.given and sent.algorithm != known["algorithm"] and upload.facts["extra"].get("asked"):
+            raise invalid_request(
+                f"Checksum Type mismatch occurred, expected checksum Type: {known['algorithm'].lower()}, "
+                f"actual checksum Type: {sent.algorithm.lower()}"
+            )
+        try:
+            part = await self.multipart.put(
+                principal, name_of(call), upload.id, number, sent.body, sent.claims, sent.want
+            )
+        except DigestMismatch as error:
+            raise claims.told(error, sent) from error
+        headers: list[Header] = [(b"etag", quoted(part.md5).encode())]
+        if part.checksum and sent.given and sent.algorithm == known["algorithm"]:
+            headers.append((f"{PREFIX}{sent.algorithm.lower()}".encode(), base64_of(part.checksum).encode()))
+        return Response(200, [*responses.with_id(request), *headers])
+
+    async def copy_part(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
+        """PUT ?partNumber&uploadId with x-amz-copy-source."""
+        number = part_number(call.query.get("partNumber", ""))
+        source, version = copy_source(proven.headers)
+        text = proven.headers.get("x-amz-copy-source-range")
+
+        def choose(old: StoredObject) -> Span:
+            check_source(proven.headers, old)
+            if text is None:
+                return Span(0, old.size)
+            match = _RANGE.match(text)
+            if not match or int(match[1]) > int(match[2]):
+                raise invalid_argument("The x-amz-copy-source-range value must be of the form bytes=first-last")
+            if int(match[2]) >= old.size:
+                raise S3Error("InvalidRange", f"Range specified is not valid for source object of size: {old.size}")
+            return Span(int(match[1]), int(match[2]) + 1)
+
+        old, part = await self.multipart.copy_part(
+            principal, name_of(call), call.query["uploadId"], number, source, version, choose
+        )
+        headers = [(b"x-amz-copy-source-version-id", old.version_id.encode())] if old.version_id else []
+        result = xml.document("CopyPartResult", ("LastModified", iso(part.created_at)), ("ETag", quoted(part.md5)))
+        return responses.xml_response(request, result, headers)
+
+    async def list_parts(self, call: Call, principal: Principal, request: Request) -> Response:
+        """GET ?uploadId."""
+        query = call.query
+        upload, parts = await self.multipart.parts(principal, name_of(call), query["uploadId"])
+        most = responses.count_of(query.get("max-parts"), 1000, "max-parts")
+        after = responses.count_of(query.get("part-number-marker"), 0, "part-number-marker", most=MAX_PARTS)
+        rest = [part for part in parts if part.number > after]
+        shown, known = rest[:most], upload.facts["extra"]["checksum"]
+        owner = responses.project_of(principal)
+        result = xml.document(
+            "ListPartsResult", ("Bucket", call.bucket), ("Key", call.key), ("UploadId", upload.id),
+            ("PartNumberMarker", after), ("NextPartNumberMarker", shown[-1].number if shown else 0),
+            ("MaxParts", most), ("IsTruncated", xml.boolean(len(rest) > most)),
+            *_checksum_words(known, upload.facts["extra"]),
+            *(
+                ("Part", ("PartNumber", part.number), ("LastModified", iso(part.created_at)),
+                 ("ETag", quoted(part.md5)), ("Size", part.size),
+                 (f"Checksum{known['algorithm']}", base64_of(part.checksum)) if part.checksum else None)
+                for part in shown
+            ),
+            owner_item(owner, "Initiator"), owner_item(owner, "Owner"), ("StorageClass", "STANDARD"),
+        )  # fmt: skip
+        return responses.xml_response(request, result)
+
+    async def list_uploads(self, call: Call, principal: Principal, request: Request) -> Response:
+        """GET /b?uploads."""
+        query = call.query
+        encoding = query.get("encoding-type", "")
+        if encoding not in ("", "url"):
+            raise invalid_argument("Invalid Encoding Method specified in Request")
+        shape = Shape(bool(encoding))
+        most = responses.count_of(query.get("max-uploads"), 1000, "max-uploads")
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        key, marker = query.get("key-marker", ""), query.get("upload-id-marker", "") if query.get("key-marker") else ""
+        found = await self.multipart.open_ones(principal, name_of(call), prefix)
+        entries: list[tuple[str, xml.Item, str, str]] = []
+        owner = responses.project_of(principal)
+        past = not marker
+        for upload in found:
+            name = upload.name or ""
+            if name < key or (name == key and key and not (marker and past)):
+                past = past or upload.id == marker
+                continue
+            cut = name.find(delimiter, len(prefix)) if delimiter else -1
+            if cut >= 0:
+                fold = name[: cut + len(delimiter)]
+                if fold > key and (not entries or entries[-1][0] != fold):
+                    entries.append((fold, ("CommonPrefixes", ("Prefix", shape(fold))), fold, ""))
+                continue
+            known = upload.facts["extra"]["checksum"]
+            item: xml.Item = (
+                "Upload", ("Key", shape(name)), ("UploadId", upload.id), owner_item(owner, "Initiator"),
+                owner_item(owner, "Owner"), ("StorageClass", "STANDARD"), ("Initiated", iso(upload.created_at)),
+                *_checksum_words(known, upload.facts["extra"]),
+            )  # fmt: skip
+            entries.append(("", item, name, upload.id))
+        shown = entries[:most]
+        more = len(entries) > most and bool(shown)
+        result = xml.document(
+            "ListMultipartUploadsResult", ("Bucket", call.bucket), ("KeyMarker", shape(key)),
+            ("UploadIdMarker", marker),
+            ("NextKeyMarker", shape(shown[-1][2])) if more else None,
+            ("NextUploadIdMarker", shown[-1][3]) if more else None,
+            ("Prefix", shape(prefix)), ("Delimiter", shape(delimiter)) if delimiter else None,
+            ("MaxUploads", most), ("EncodingType", "url") if encoding else None,
+            ("IsTruncated", xml.boolean(more)), *(entry[1] for entry in shown),
+        )  # fmt: skip
+        return responses.xml_response(request, result)
+
+    async def complete(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
+        """POST ?uploadId."""
+        data = await request.read(xml.MAX_BYTES)
+        wanted = _wanted(data)
+        condition = condition_of(proven.headers)
+        name, value = claims.declared(proven.headers)
+
+        def join(known: Sequence[Part]) -> tuple[list[Part], Joined]:
+            return _joined(known, wanted, extra, (name, value) if value is not None else None, proven.headers)
+
+        extra = await self._extra(call, principal)
+        etag = composite_etag([one.etag for one in wanted])
+        stored, blob = await self.multipart.complete(
+            principal, name_of(call), call.query["uploadId"], join, condition, etag
+        )
+        result = xml.document(
+            "CompleteMultipartUploadResult", ("Location", f"{request.base_url}{request.raw_path.decode('latin-1')}"),
+            ("Bucket", call.bucket), ("Key", call.key), ("ETag", quoted(stored.etag)),
+            *responses.checksum_items(heads.checksum_of(stored.extra, blob)),
+        )  # fmt: skip
+        return responses.xml_response(request, result, version_header(stored))
+
+    async def _extra(self, call: Call, principal: Principal) -> Mapping[str, str]:
+        """Algorithm and type of the upload's checksum."""
+        upload = await self.multipart.known(principal, name_of(call), call.query["uploadId"])
+        found: Mapping[str, str] = upload.facts["extra"]["checksum"]
+        return found
+
+    async def abort(self, call: Call, principal: Principal, request: Request) -> Response:
+        """DELETE ?uploadId."""
+        await self.multipart.abort(principal, name_of(call), call.query["uploadId"])
+        return Response(204, responses.with_id(request))
+
+
+def _checksum_kind(headers: Mapping[str, str]) -> tuple[str, str]:
+    """Algorithm and type of a new upload's checksum. Raises: S3Error."""
+    algorithm = headers.get("x-amz-checksum-algorithm", "").upper() or "CRC64NVME"
+    if algorithm not in ALGORITHMS:
+        raise invalid_request(
+            "Checksum algorithm provided is unsupported. Please try again with any of the valid types"
+        )
+    default = heads.FULL if algorithm in FULL_BY_DEFAULT else heads.COMPOSITE
+    kind = headers.get("x-amz-checksum-type", default).upper()
+    if kind not in (heads.FULL, heads.COMPOSITE):
+        raise invalid_request("Value for x-amz-checksum-type header is invalid.")
+    fits = ALGORITHMS[algorithm] in CRCS if kind == heads.FULL else algorithm not in FULL_BY_DEFAULT
+    if not fits or ("x-amz-checksum-type" in headers and "x-amz-checksum-algorithm" not in headers):
+        raise invalid_request(
+            f"The {kind} checksum type cannot be used with the {algorithm.lower()} checksum algorithm."
+        )
+    return algorithm, kind
+
+
+def _checksum_words(known: Mapping[str, str], extra: Mapping[str, object]) -> list[xml.Item]:
+    if not extra.get("asked"):
+        return []
+    return [("ChecksumAlgorithm", known["algorithm"]), ("ChecksumType", known["type"])]
+
+
+def _wanted(data: bytes) -> list[Named]:
+    """The parts a client names. Raises: S3Error."""
+    root = xml.read(data, "CompleteMultipartUpload").only("Part")
+    found = []
+    for node in root.children:
+        node.only("PartNumber", "ETag", *(f"Checksum{name}" for name in ALGORITHMS))
+        checksums = {name: node.text_of(f"Checksum{name}") for name in ALGORITHMS if node.all(f"Checksum{name}")}
+        text = node.text_of("PartNumber").strip()
+        if not (text.isascii() and text.isdigit()):
+            raise malformed_xml()
+        if not 1 <= int(text[:9]) <= MAX_PARTS:
+            raise invalid_argument("Part number must be an integer between 1 and 10000, inclusive")
+        found.append(Named(int(text), node.text_of("ETag").strip().strip('"'), checksums))
+    if not found or len(found) > MAX_PARTS:
+        raise malformed_xml()
+    if any(one.number >= other.number for one, other in pairwise(found)):
+        raise S3Error(
+            "InvalidPartOrder", "The list of parts was not in ascending order. Parts must be ordered by part number."
+        )
+    return found
+
+
+def _joined(
+    known: Sequence[Part],
+    wanted: Sequence[Named],
+    upload: Mapping[str, str],
+    claimed: tuple[str, str] | None,
+    headers: Mapping[str, str],
+) -> tuple[list[Part], Joined]:
+    """The parts that are named, and what they are together. Raises: S3Error."""
+    here = {part.number: part for part in known}
+    algorithm, kind = upload["algorithm"], upload["type"]
+    chosen: list[Part] = []
+    for one in wanted:
+        part = here.get(one.number)
+        given = one.checksums.get(algorithm)
+        fits = part and part.md5 == one.etag.lower() and not one.checksums.keys() - {algorithm}
+        if part is None or not fits or (given is not None and given != base64_of(part.checksum or "")):
+            raise S3Error(
+                "InvalidPart", "One or more of the specified parts could not be found. The part may not have been "
+                "uploaded, or the specified entity tag may not match the part's entity tag.",
+            )  # fmt: skip
+        chosen.append(part)
+    if any(part.size < LEAST_PART_BYTES for part in chosen[:-1]):
+        raise S3Error("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
+    size = sum(part.size for part in chosen)
+    if size > MAX_BYTES:
+        raise S3Error("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
+    told = headers.get("x-amz-mp-object-size")
+    if told is not None and told != str(size):
+        raise invalid_request("The provided 'x-amz-mp-object-size' header does not match what was computed.")
+    sums: dict[Algorithm, str] = {}
+    if kind == heads.FULL:
+        whole = combined(ALGORITHMS[algorithm], [(part.checksum or "0", part.size) for part in chosen])
+        sums[ALGORITHMS[algorithm]] = whole
+        value, extra = base64_of(whole), {"checksum": dict(upload)}
+    else:
+        raw = b"".join(bytes.fromhex(part.checksum or "") for part in chosen)
+        value = f"{_digest(algorithm, raw)}-{len(chosen)}"
+        extra = {"checksum": {**upload, "value": value}}
+    if claimed and claimed[0] == algorithm and claimed[1].partition("-")[0] != value.partition("-")[0]:
+        raise S3Error("BadDigest", f"The {algorithm.lower()} you specified did not match the calculated checksum.")
+    return chosen, Joined(composite_etag([part.md5 for part in chosen]), size, extra, sums)
+
+
+def _digest(algorithm: str, raw: bytes) -> str:
+    kind = ALGORITHMS[algorithm]
+    return base64_of(checksums_of(raw, [kind])[kind])
+
+
+def composite_etag(md5s: Sequence[str]) -> str:
+    """The ETag of an object made of parts: the MD5 of their MD5s, and how many."""
+    try:
+        raw = b"".join(bytes.fromhex(md5) for md5 in md5s)
+    except ValueError:
+        return ""
+    return f"{hashlib.md5(raw, usedforsecurity=False).hexdigest()}-{len(md5s)}"

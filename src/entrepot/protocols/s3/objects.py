@@ -1,0 +1,358 @@
+"""Calls on one object: its bytes in and out, copies, deletion, attributes, and what is kept beside the bytes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from entrepot.errors import BadName, DigestMismatch, EntrepotError, MarkerAsked, PreconditionFailed
+from entrepot.model import (
+    ALWAYS,
+    Blob,
+    Clock,
+    Condition,
+    Facts,
+    ObjectName,
+    Principal,
+    Span,
+    StoredObject,
+    VersionId,
+)
+from entrepot.protocols.base import Header, MethodNotAllowed, Request, Response
+from entrepot.protocols.browser import SHIELD, disposition
+from entrepot.protocols.delivery import Representation, deliver, unsatisfiable
+from entrepot.protocols.s3 import claims, heads, responses, tagging, xml
+from entrepot.protocols.s3.calls import Call
+from entrepot.protocols.s3.claims import Sent
+from entrepot.protocols.s3.errors import S3Error, invalid_argument, invalid_request
+from entrepot.protocols.s3.proofs import Proven
+from entrepot.services.objects import Objects
+from entrepot.services.places import AREAS_BUCKET
+
+MAX_OBJECT_BYTES: Final = 5 << 40
+MAX_PUT_BYTES: Final = 5 << 30
+MAX_PARTS: Final = 10_000
+MAX_XML_BYTES: Final = xml.MAX_BYTES
+
+
+def name_of(call: Call) -> ObjectName:
+    """The object a call is about: in the caller's project, `project:bucket` exactly, else the oldest of that name."""
+    project, colon, bucket = call.bucket.rpartition(":")
+    return ObjectName(bucket, call.key, project) if colon else ObjectName(call.bucket, call.key, anywhere=True)
+
+
+def version_of(query: Mapping[str, str], name: str = "versionId") -> VersionId | None:
+    """The version a query asks for. Raises: S3Error."""
+    if name not in query:
+        return None
+    try:
+        return VersionId.parse(query[name])
+    except BadName as error:
+        raise invalid_argument("Invalid version id specified") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectCalls:
+    """What is done with single objects."""
+
+    objects: Objects
+    now: Clock
+
+    async def get(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
+        """GET, HEAD."""
+        version = version_of(call.query)
+        try:
+            stored, blob = await self.objects.find(principal, name_of(call), version)
+        except MarkerAsked as error:
+            answer = responses.refused(MethodNotAllowed("DELETE"), request)
+            answer.headers += [(b"x-amz-delete-marker", b"true"), (b"x-amz-version-id", error.version.encode())]
+            return answer
+        part, headers = await self._part(call, request, stored, blob)
+        what = Representation(stored.size, stored.etag, stored.created_at)
+        mode = proven.headers.get("x-amz-checksum-mode", "").upper()
+        shown = heads.shown(stored, call.query, signed=proven.signed)
+        whole = heads.checksum_headers(stored, blob, whole=True) if mode == "ENABLED" else ()
+        if not proven.in_header:
+            shown = _for_browsers(shown, stored, call.query)
+        try:
+            return await deliver(
+                request, blob, what, self.objects.open_blob, [*responses.with_id(request), *shown, *headers],
+                part=part, whole=whole,
+            )  # fmt: skip
+        except EntrepotError as error:
+            answer = responses.refused(error, request)
+            if answer.status == 416:
+                answer.headers.append(unsatisfiable(stored.size))
+            return answer
+
+    async def _part(
+        self, call: Call, request: Request, stored: StoredObject, blob: Blob
+    ) -> tuple[Span | None, list[Header]]:
+        """The bytes of the part that is asked for, and the header that says how many there are."""
+        if "partNumber" not in call.query:
+            return None, []
+        number = part_number(call.query["partNumber"])
+        if request.header(b"range") is not None:
+            raise invalid_request("Cannot specify both Range header and partNumber query parameter")
+        parts = await self.objects.parts(stored)
+        if number > max(1, len(parts)):
+            raise S3Error("InvalidPartNumber", "The requested partnumber is not satisfiable")
+        if not parts:
+            return Span(0, blob.size), []
+        start, size = parts[number - 1].start, parts[number - 1].size
+        return Span(start, start + size), [(b"x-amz-mp-parts-count", str(len(parts)).encode())]
+
+    async def put(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
+        """PUT."""
+        sent = claims.sent_by(
+            request, proven.headers, proven.word, claims.signer_of(proven.proof, proven.secret, proven.word),
+            self.objects.blobs.run_hash,
+        )  # fmt: skip
+        heads.check_length(sent.size, MAX_PUT_BYTES)
+        facts = facts_of(proven.headers, sent.algorithm)
+        stored, blob = await self.store(principal, name_of(call), sent, facts, condition_of(proven.headers), request)
+        status = 201 if stored.bucket == AREAS_BUCKET and proven.in_query else 200
+        return Response(status, [*responses.with_id(request), *put_headers(stored, blob)])
+
+    async def store(
+        self, principal: Principal, name: ObjectName, sent: Sent, facts: Facts, condition: Condition, request: Request
+    ) -> tuple[StoredObject, Blob]:
+        """The object, put; without its body if the client waits for a word and the bytes are here."""
+        try:
+            if request.header(b"expect") is not None and sent.claims.checksums:
+                known = await self.objects.put_known(principal, name, sent.claims, facts, condition, sent.want)
+                if known:
+                    return known
+            return await self.objects.put(principal, name, sent.body, sent.claims, facts, condition, sent.want)
+        except DigestMismatch as error:
+            raise claims.told(error, sent) from error
+
+    async def copy(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
+        """PUT with x-amz-copy-source."""
+        headers = proven.headers
+        source, version = copy_source(headers)
+        target = name_of(call)
+        directives = [headers.get(f"x-amz-{what}-directive", "COPY").upper() for what in ("metadata", "tagging")]
+        if not {*directives} <= {"COPY", "REPLACE"}:
+            raise invalid_argument("Unknown metadata directive.")
+        itself = (source.bucket, source.key) == (call.bucket, call.key) and version is None
+        if itself and directives == ["COPY", "COPY"] and "x-amz-storage-class" not in headers:
+            raise invalid_request(
+                "This copy request is illegal because it is trying to copy an object to itself without changing the "
+                "object's metadata, storage class, website redirect location or encryption attributes."
+            )
+
+        def facts(old: StoredObject, blob: Blob) -> Facts:
+            check_source(headers, old)
+            return copied_facts(headers, old, *(directive == "REPLACE" for directive in directives))
+
+        old, stored = await self.objects.copy(principal, source, version, target, facts, condition_of(headers))
+        answer = [*responses.with_id(request), *version_header(stored)]
+        if old.version_id:
+            answer.append((b"x-amz-copy-source-version-id", old.version_id.encode()))
+        _, blob = await self.objects.find(principal, target)
+        result = xml.document(
+            "CopyObjectResult", ("LastModified", iso(stored.created_at)), ("ETag", quoted(stored.etag)),
+            *responses.checksum_items(heads.checksum_of(stored.extra, blob)),
+        )  # fmt: skip
+        return responses.xml_response(request, result, answer)
+
+    async def delete(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
+        """DELETE of a name, or of one version."""
+        version = version_of(call.query)
+        etag = proven.headers.get("if-match")
+        condition = ALWAYS if etag is None else Condition(etag=etag.strip('"'))
+        done = await self.objects.delete(principal, name_of(call), version, condition, bypass=bypasses(proven.headers))
+        headers = responses.with_id(request)
+        marker = done.marker or (done.removed if done.removed and done.removed.marker else None)
+        if marker:
+            headers.append((b"x-amz-delete-marker", b"true"))
+        if version or done.marker:
+            shown = done.marker.version_id if done.marker else str(version)
+            headers.append((b"x-amz-version-id", shown.encode()))
+        return Response(204, headers)
+
+    async def attributes(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
+        """GET ?attributes."""
+        asked = {word.strip() for word in proven.headers.get("x-amz-object-attributes", "").split(",")} - {""}
+        known = {"ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"}
+        if not asked or asked - known:
+            raise invalid_argument("Invalid attribute name specified.")
+        stored, blob = await self.objects.find(principal, name_of(call), version_of(call.query))
+        checksum = heads.checksum_of(stored.extra, blob)
+        items: list[xml.Item | None] = []
+        if "ETag" in asked:
+            items.append(("ETag", stored.etag))
+        if "Checksum" in asked and checksum:
+            items.append(("Checksum", *responses.checksum_items(checksum)))
+        if "ObjectParts" in asked:
+            items.append(await self._parts_item(stored, proven.headers, checksum))
+        if "StorageClass" in asked:
+            items.append(("StorageClass", "STANDARD"))
+        if "ObjectSize" in asked:
+            items.append(("ObjectSize", stored.size))
+        headers = [(b"last-modified", responses.header_date(stored.created_at)), *version_header(stored)]
+        return responses.xml_response(request, xml.document("GetObjectAttributesResponse", *items), headers)
+
+    async def _parts_item(
+        self, stored: StoredObject, headers: Mapping[str, str], checksum: tuple[str, str, str] | None
+    ) -> xml.Item | None:
+        parts = await self.objects.parts(stored)
+        if not parts:
+            return None
+        most = responses.count_of(headers.get("x-amz-max-parts"), 1000, "x-amz-max-parts")
+        after = responses.count_of(
+            headers.get("x-amz-part-number-marker"), 0, "x-amz-part-number-marker", most=MAX_PARTS
+        )
+        rest = [part for part in parts if part.number > after]
+        shown = rest[:most]
+        listed = shown if checksum and any(part.checksum for part in shown) else []
+        return (
+            "ObjectParts",
+            ("TotalPartsCount", len(parts)),
+            ("PartNumberMarker", after),
+            ("NextPartNumberMarker", shown[-1].number if shown else 0),
+            ("MaxParts", most),
+            ("IsTruncated", xml.boolean(len(rest) > most)),
+            *(
+                ("Part", ("PartNumber", part.number), ("Size", part.size),
+                 (f"Checksum{checksum[0]}", claims.base64_of(part.checksum)) if checksum and part.checksum else None)
+                for part in listed
+            ),
+        )  # fmt: skip
+
+
+def part_number(text: str) -> int:
+    """1 to 10,000. Raises: S3Error."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PARTS):
+        raise invalid_argument("Part number must be an integer between 1 and 10000, inclusive")
+    return int(text)
+
+
+def facts_of(headers: Mapping[str, str], algorithm: str, kind: str = heads.FULL) -> Facts:
+    """What an object carries, as the headers of a PUT say. Raises: BadName; S3Error."""
+    extra: dict[str, Any] = {}
+    if kept := heads.kept_headers(headers):
+        extra["headers"] = kept
+    if algorithm:
+        extra["checksum"] = {"algorithm": algorithm, "type": kind}
+    if "x-amz-tagging" in headers:
+        extra["tags"] = tagging.header_tags(headers["x-amz-tagging"])
+    return Facts(headers.get("content-type") or heads.DEFAULT_TYPE, heads.metadata_of(headers.items()), None, extra)
+
+
+def copied_facts(headers: Mapping[str, str], old: StoredObject, new_metadata: bool, new_tags: bool) -> Facts:
+    """What a copy carries: of the source, or of the request."""
+    own = facts_of(headers, "")
+    extra = {name: old.extra[name] for name in ("checksum", "tags", "headers") if name in old.extra}
+    if extra.get("checksum", {}).get("value"):  # it was made of parts, and the copy has none
+        del extra["checksum"]
+    for replaced, name in ((new_metadata, "headers"), (new_tags, "tags")):
+        if replaced:
+            extra.pop(name, None)
+            if name in own.extra:
+                extra[name] = own.extra[name]
+    if new_metadata:
+        return Facts(own.content_type, own.metadata, None, extra)
+    return Facts(old.content_type, old.metadata, None, extra)
+
+
+def copy_source(headers: Mapping[str, str]) -> tuple[ObjectName, VersionId | None]:
+    """The object x-amz-copy-source names: decoded once. Raises: S3Error."""
+    path, _, query = headers["x-amz-copy-source"].partition("?versionId=")
+    try:
+        text = unquote_to_bytes(path.encode("latin-1")).decode()
+    except UnicodeDecodeError as error:
+        raise invalid_argument("Copy Source must mention the source bucket and key: sourcebucket/sourcekey") from error
+    bucket, slash, key = text.removeprefix("/").partition("/")
+    if not bucket or not slash or not key or "\0" in text:
+        raise invalid_argument("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
+    version = version_of({"versionId": query}) if query else None
+    project, colon, bare = bucket.rpartition(":")
+    return (ObjectName(bare, key, project) if colon else ObjectName(bucket, key, anywhere=True)), version
+
+
+def check_source(headers: Mapping[str, str], old: StoredObject) -> None:
+    """Nothing, if the conditions on the source hold. Raises: PreconditionFailed."""
+    match, none = headers.get("x-amz-copy-source-if-match"), headers.get("x-amz-copy-source-if-none-match")
+    since, unmodified = (
+        _date(headers.get(f"x-amz-copy-source-if-{word}-since")) for word in ("modified", "unmodified")
+    )
+    failed = (
+        (match is not None and not _names(match, old.etag))
+        or (none is not None and _names(none, old.etag))
+        or (match is None and unmodified is not None and int(old.created_at) > unmodified)
+        or (none is None and since is not None and int(old.created_at) <= since)
+    )
+    if failed:
+        raise PreconditionFailed("At least one of the pre-conditions you specified did not hold")
+
+
+def _names(header: str, etag: str) -> bool:
+    tags = {tag.strip().strip('"') for tag in header.split(",")}
+    return "*" in tags or etag in tags
+
+
+def _date(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        found = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def condition_of(headers: Mapping[str, str]) -> Condition:
+    """What must hold for a write. Raises: S3Error for conditions S3 does not have."""
+    match, none = headers.get("if-match"), headers.get("if-none-match")
+    if none is not None and none.strip() != "*":
+        raise S3Error("NotImplemented", "A header you provided implies functionality that is not implemented.")
+    if match is not None and none is not None:
+        raise S3Error("NotImplemented", "If-Match and If-None-Match cannot be used together.")
+    if match is None and none is None:
+        return ALWAYS
+    return Condition(absent=none is not None, etag=match.strip('"') if match is not None else None)
+
+
+def conditions_of(etag: str) -> Condition:
+    """That the object still has this ETag; none is no condition."""
+    return Condition(etag=etag.strip('"')) if etag else ALWAYS
+
+
+def bypasses(headers: Mapping[str, str]) -> bool:
+    """Whether the request asks to pass over a GOVERNANCE lock."""
+    return headers.get("x-amz-bypass-governance-retention", "").lower() == "true"
+
+
+def put_headers(stored: StoredObject, blob: Blob) -> list[Header]:
+    """What the answer to a write shows of the new object."""
+    return [(b"etag", quoted(stored.etag).encode()), *version_header(stored), *heads.checksum_headers(stored, blob)]
+
+
+def version_header(stored: StoredObject) -> list[Header]:
+    """The version's id, if its bucket keeps versions."""
+    return [(b"x-amz-version-id", stored.version_id.encode())] if stored.version_id else []
+
+
+def quoted(etag: str) -> str:
+    """An ETag as headers and XML have it."""
+    return f'"{etag}"'
+
+
+def iso(at: float) -> str:
+    """A time as XML has it."""
+    return datetime.fromtimestamp(int(at * 1000) / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def _for_browsers(shown: list[Header], stored: StoredObject, query: Mapping[str, str]) -> list[Header]:
+    """The same headers, made safe to be opened as a page."""
+    asked = "response-content-disposition" in query
+    table = dict(shown)
+    kept = table.get(b"content-disposition", b"")
+    if not asked and not kept.lower().startswith(b"attachment"):
+        kind = table[b"content-type"].decode("latin-1")
+        table[b"content-disposition"] = disposition(kind, stored.key).encode()
+    return [*table.items(), *SHIELD]
