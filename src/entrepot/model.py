@@ -223,6 +223,10 @@ class Origin:
     address: str = ""
     protocol: str = ""
     request_id: str = ""
+    operation: str = ""
+    """What is asked for, in the words of bucket policies, if its protocol has them."""
+    words: "Callable[[], Mapping[str, Sequence[str]]] | None" = None
+    """Of the request, what a policy may ask about: values by condition key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ import pytest
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
+from entrepot.auth import grants as rights
+from entrepot.auth.grants import ALL_USERS, AUTHENTICATED_USERS, Grant
 from entrepot.protocols.s3 import acl
-from entrepot.protocols.s3.acl import ALL_USERS, AUTHENTICATED_USERS, Grant
 from entrepot.protocols.s3.errors import S3Error
 
 MODEL = botocore.session.get_session().get_service_model("s3")
@@ -211,11 +212,13 @@ def test_a_grant_header_is_refused(value: str, code: str) -> None:
 )
 def test_who_may(grants: Sequence[Grant], anyone: str, somebody: str, other: str) -> None:
     for permission in acl.PERMISSIONS:
-        assert acl.permits(grants, set(), False, permission) == (permission in anyone.split())
-        assert acl.permits(grants, {NOBODY}, True, permission) == (permission in somebody.split())
-        assert acl.permits(grants, {NOBODY, OTHER}, True, permission) == (permission in other.split())
+        assert rights.permits(grants, set(), False, permission) == (permission in anyone.split())
+        assert rights.permits(grants, {NOBODY}, True, permission) == (permission in somebody.split())
+        assert rights.permits(grants, {NOBODY, OTHER}, True, permission) == (permission in other.split())
 
 
 @pytest.mark.parametrize("name", sorted(acl.CANNED))
 def test_public_is_what_a_group_may(name: str) -> None:
-    assert acl.is_public(acl.canned(name, OWNER, OTHER)) == (name.startswith("public") or name == "authenticated-read")
+    assert rights.is_public(acl.canned(name, OWNER, OTHER)) == (
+        name.startswith("public") or name == "authenticated-read"
+    )

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from entrepot.protocols.s3 import lock
 from entrepot.protocols.s3.errors import S3Error
-from entrepot.protocols.s3.lock import LockConfiguration, Retention
+from entrepot.services import retention
+from entrepot.services.retention import LockConfiguration, Retention
 
 MODEL = botocore.session.get_session().get_service_model("s3")
 MOMENT = datetime(2026, 11, 21, 8, tzinfo=UTC)
@@ -111,8 +112,8 @@ def test_a_retention_that_was_shown_can_be_sent_back(seconds: int, microseconds:
     assert first is not None
     again = lock.read_retention(lock.write_retention(first), NOW)
     assert again == first
-    assert lock.may_change(first, again, NOW, bypass_governance=False)
-    default = lock.default_retention({"mode": "COMPLIANCE", "days": 1}, NOW + microseconds / 1e6)
+    assert retention.may_change(first, again, NOW, bypass_governance=False)
+    default = retention.default_retention({"mode": "COMPLIANCE", "days": 1}, NOW + microseconds / 1e6)
     assert default is not None
     assert lock.read_retention(lock.write_retention(default), NOW) == default
 
@@ -214,7 +215,7 @@ def test_answers_show_the_lock() -> None:
     ],
 )
 def test_a_bucket_gives_its_default(config: LockConfiguration, made: str, until: str | None) -> None:
-    found = lock.default_retention(config, datetime.fromisoformat(f"{made}+00:00").timestamp())
+    found = retention.default_retention(config, datetime.fromisoformat(f"{made}+00:00").timestamp())
     expected = until and {"mode": config["mode"], "until": datetime.fromisoformat(f"{until}+00:00").timestamp()}
     assert found == expected
 
@@ -234,7 +235,7 @@ def test_a_bucket_gives_its_default(config: LockConfiguration, made: str, until:
     ],
 )
 def test_what_is_locked(kept: Retention | None, hold: bool | None, bypass: bool, locked: bool) -> None:
-    assert lock.is_locked(kept, hold, NOW, bypass) == locked
+    assert retention.is_locked(kept, hold, NOW, bypass) == locked
 
 
 @pytest.mark.parametrize(
@@ -255,14 +256,14 @@ def test_what_is_locked(kept: Retention | None, hold: bool | None, bypass: bool,
     ],
 )
 def test_what_may_change(old: Retention | None, new: Retention | None, without_bypass: bool, with_bypass: bool) -> None:
-    assert lock.may_change(old, new, NOW, bypass_governance=False) == without_bypass
-    assert lock.may_change(old, new, NOW, bypass_governance=True) == with_bypass
+    assert retention.may_change(old, new, NOW, bypass_governance=False) == without_bypass
+    assert retention.may_change(old, new, NOW, bypass_governance=True) == with_bypass
 
 
 def test_no_way_leads_out_of_compliance() -> None:
     firm = retention("COMPLIANCE", 2)
     for mode, days, bypass in product(lock.MODES, [-1, 0, 1, 1.999, 2, 3], [False, True]):
         new = retention(mode, days)
-        if lock.may_change(firm, new, NOW, bypass):
+        if retention.may_change(firm, new, NOW, bypass):
             assert new["mode"] == "COMPLIANCE"
             assert new["until"] >= firm["until"]

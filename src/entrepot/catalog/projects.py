@@ -160,6 +160,12 @@ def known(tx: Transaction, name: str) -> Project:
     return found
 
 
+def name_of(tx: Transaction, project_id: int) -> str | None:
+    """The name of the project with that id."""
+    row = tx.row(_BY_ID, id=project_id)
+    return row[1] if row else None
+
+
 def all_projects(tx: Transaction) -> list[Project]:
     """Every project, by name."""
     return [_project_of(row) for row in tx.rows(_ALL)]

@@ -275,6 +275,10 @@ class Endpoint(Generic[CallT]):
         """Who is calling, by whatever proof this protocol takes. Raises: Unauthenticated; BadRequest."""
         raise NotImplementedError
 
+    def origin(self, call: CallT, request: Request) -> Origin:
+        """How the request came in, as services and the audit are told."""
+        return Origin(request.address, self.name, request.id)
+
     async def act(self, call: CallT, principal: Principal, request: Request) -> Response:
         """Do it."""
         raise NotImplementedError
@@ -296,7 +300,7 @@ class Endpoint(Generic[CallT]):
 
     async def _admit(self, call: CallT, request: Request) -> Principal:
         """The principal, if the declared action does not already rule it out."""
-        origin = Origin(request.address, self.name, request.id)
+        origin = self.origin(call, request)
         action: Action = call.action  # type: ignore[attr-defined]
         if action in (Action.OPEN, Action.CAPABILITY):
             return with_origin(ANONYMOUS, origin)

@@ -1,11 +1,10 @@
 """Buckets as S3 clients see them: one name space for all, versions, and what protocols keep of each."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
+from entrepot.auth.grants import canonical_id
 from entrepot.auth.permissions import authorize, require_known
 from entrepot.catalog import audit, projects
 from entrepot.catalog.database import Catalog, Transaction
@@ -15,12 +14,6 @@ from entrepot.services.places import decide, find_bucket
 
 class TakenElsewhere(Exception):
     """Another project has a bucket of that name."""
-
-
-@lru_cache(maxsize=4096)
-def canonical_id(project: str) -> str:
-    """The 64 hex digits S3 clients know a project by."""
-    return hashlib.sha256(f"entrepot project {project}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

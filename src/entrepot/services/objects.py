@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from entrepot.auth.permissions import may, require_known
 from entrepot.catalog import audit, blobs, listing, objects, uploads, versions
@@ -37,7 +37,6 @@ from entrepot.model import (
     Digest,
     Facts,
     FileSpan,
-    Instant,
     ObjectName,
     Opened,
     Page,
@@ -49,7 +48,8 @@ from entrepot.model import (
     VersionPage,
 )
 from entrepot.names import object_key
-from entrepot.services.places import allowed, can_read, holder_of
+from entrepot.services.places import allowed, can_read, hide_missing, holder_of
+from entrepot.services.retention import default_retention, is_locked
 from entrepot.storage.blobs import DAY, BlobStore, Received
 
 STEP: Final = 64 << 20
@@ -87,14 +87,6 @@ class PartOfObject:
 def id_of(stored: StoredObject) -> VersionId:
     """The id of that version."""
     return VersionId.of(stored.version, unversioned=stored.unversioned)
-
-
-def is_locked(stored: StoredObject, now: Instant, *, bypass: bool) -> bool:
-    """Whether a legal hold, or a retention {mode, until}, keeps this version."""
-    retention = stored.extra.get("retention")
-    if stored.extra.get("hold"):
-        return True
-    return bool(retention and retention["until"] > now and not (bypass and retention["mode"] == "GOVERNANCE"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +286,9 @@ class Objects:
         """Within a commit: the name, now pointing to bytes that are held, with its audit row."""
         etag = etag or blob.checksums.get(Algorithm.MD5, blob.digest.hex)
         now = self.now()
+        if "object-lock" in bucket.config and "retention" not in facts.extra:
+            kept = default_retention(bucket.config["object-lock"], now)
+            facts = replace(facts, extra={**facts.extra, "retention": kept}) if kept else facts
         stored = objects.point(tx, bucket, key, blob.digest, blob.size, etag, facts, condition, now, released=released)
         audit.record(
             tx, principal, "put", now, project_id=bucket.project_id, name=f"{bucket.name}/{key}", digest=blob.digest.hex
@@ -322,6 +317,7 @@ class Objects:
         if found is None or found[1] is None or objects.is_over(found[0], self.now()):
             if found and found[0].marker:
                 raise MarkerAsked(found[0].version_id)
+            hide_missing(tx, principal, bucket, name.key)
             raise NotFound("no such object") if version is None else NoVersion("no such version")
         return found[0], found[1]
 
@@ -436,6 +432,51 @@ class Objects:
 
         return await self.catalog.read(look_up)
 
+    async def change_extra(
+        self,
+        principal: Principal,
+        name: ObjectName,
+        version: VersionId | None,
+        change: Callable[[StoredObject, Bucket], Mapping[str, Any]],
+    ) -> StoredObject:
+        """The object, with what `change` says protocols keep of it. Raises: NotFound; Denied; what `change` raises."""
+
+        def set_extra(tx: Transaction) -> StoredObject:
+            bucket, _ = allowed(tx, principal, Action.OVERWRITE, name)
+            stored = self.version(tx, bucket, name.key, version)
+            extra = change(stored, bucket)
+            objects.set_extra(tx, bucket, stored, extra)
+            text = f"{bucket.name}/{name.key}"
+            audit.record(tx, principal, "change", self.now(), project_id=bucket.project_id, name=text)
+            return replace(stored, extra=extra)
+
+        return await self.catalog.write(set_extra)
+
+    async def describe(
+        self, principal: Principal, name: ObjectName, version: VersionId | None
+    ) -> tuple[StoredObject, Bucket]:
+        """The object without its bytes, and its bucket. Raises: NotFound; Denied; Unauthenticated."""
+
+        def look_up(tx: Transaction) -> tuple[StoredObject, Bucket]:
+            bucket, _ = allowed(tx, principal, Action.GET, name)
+            return self.version(tx, bucket, name.key, version), bucket
+
+        return await self.catalog.probe(look_up)
+
+    def version(self, tx: Transaction, bucket: Bucket, key: str, version: VersionId | None) -> StoredObject:
+        """What the name points to, or that version of it. Raises: NotFound, NoVersion, Deleted, MarkerAsked."""
+        if version is None:
+            found = objects.find(tx, bucket, key)
+            if found is None and bucket.versioning:
+                versions.check_not_deleted(tx, bucket, key)
+        else:
+            found = objects.find_any(tx, bucket, key, version.number)
+        if found is None or objects.is_over(found, self.now()):
+            raise NotFound("no such object") if version is None else NoVersion("no such version")
+        if found.marker:
+            raise MarkerAsked(found.version_id)
+        return found
+
     async def delete(
         self,
         principal: Principal,
@@ -471,7 +512,7 @@ class Objects:
             removed, marker = objects.remove(tx, bucket, name.key, now, condition)
         else:
             old = objects.find_any(tx, bucket, name.key, version.number)
-            if old and is_locked(old, now, bypass=bypass):
+            if old and is_locked(old.extra.get("retention"), old.extra.get("hold"), now, bypass):
                 raise Denied("the version is locked", why="it has a retention date or a legal hold")
             removed = objects.remove_version(tx, bucket, name.key, version.number, now)
         if removed or marker:

@@ -1,11 +1,12 @@
 """Where a name lies and whose it is: from what a caller wrote to a bucket and the resource rights are asked on."""
 
+from dataclasses import replace
 from typing import Final
 
 from entrepot.auth.permissions import authorize, may
 from entrepot.catalog import listing, objects, projects
 from entrepot.catalog.database import Transaction
-from entrepot.errors import NoBucket
+from entrepot.errors import Denied, NoBucket
 from entrepot.model import (
     Action,
     Area,
@@ -17,7 +18,9 @@ from entrepot.model import (
     ObjectName,
     Principal,
     Resource,
+    Role,
 )
+from entrepot.services import sharing
 
 AREAS_BUCKET: Final = "prominence-data"
 UPLOADS: Final = "uploads/"
@@ -71,8 +74,29 @@ def allowed(tx: Transaction, principal: Principal, action: Action, name: ObjectN
 def decide(tx: Transaction, principal: Principal, action: Action, bucket: Bucket, key: str = "") -> Resource:
     """What was asked on, if the principal may do that there. Raises: Denied; Hidden; Unauthenticated."""
     resource = resource_of(tx, bucket, key)
+    if bucket.config and (bucket.config.keys() & sharing.WORDS):
+        said = sharing.bucket_says(tx, principal, action, bucket, key)
+        if said is False and not _mends_policy(principal, action, bucket, key):
+            raise Denied("the policy of the bucket forbids this")
+        if said and not principal.grant:
+            return resource
+    if not may(principal, action, resource) and key and sharing.object_says(tx, principal, action, bucket, key):
+        return resource
     authorize(principal, action, resource)
     return resource
+
+
+def hide_missing(tx: Transaction, principal: Principal, bucket: Bucket, key: str) -> None:
+    """Nothing, if the principal may know which names there are. Raises: Hidden; Unauthenticated."""
+    asked = replace(principal, origin=replace(principal.origin, operation="s3:ListBucket"))
+    if not principal.grant:
+        decide(tx, asked, Action.LIST, bucket, key)
+
+
+def _mends_policy(principal: Principal, action: Action, bucket: Bucket, key: str) -> bool:
+    """Owners can always change what a policy says: no policy locks them out."""
+    owner = principal.admin or principal.roles.get(bucket.project_id, 0) >= Role.OWNER
+    return owner and not key and action is Action.OVERWRITE
 
 
 def holder_of(principal: Principal) -> str:

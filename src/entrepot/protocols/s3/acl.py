@@ -2,22 +2,20 @@
 
 canned("public-read", owner, bucket_owner) -> [{"kind": "group", "who": ALL_USERS, "permission": "READ"}, …]
 header_grants({"x-amz-grant-read": 'id="…"'}, known) and read_acl(body, known) -> the same
-permits(grants, {"…"}, True, "READ") -> whether one who is these ids (and has proved it) may
 
 An id is the 64 hex digits of a project. Limit: 100 grants.
 Source: s3.md 4; AWS, "Access control list (ACL) overview"; s3cmd and botocore for the bodies.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, Literal, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
+from entrepot.auth.grants import ALL_USERS, AUTHENTICATED_USERS, Grant
 from entrepot.protocols.s3 import xml
 from entrepot.protocols.s3.errors import S3Error, invalid_argument
 from entrepot.protocols.s3.xml import Item, Node
 
-ALL_USERS: Final = "http://acs.amazonaws.com/groups/global/AllUsers"
-AUTHENTICATED_USERS: Final = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
 GROUPS: Final = frozenset({ALL_USERS, AUTHENTICATED_USERS})
 PERMISSIONS: Final = frozenset({"FULL_CONTROL", "READ", "WRITE", "READ_ACP", "WRITE_ACP"})
 MAX_GRANTS: Final = 100
@@ -33,14 +31,6 @@ CANNED: Final = frozenset(
 )
 _XSI: Final = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
 _GRANTEE: Final = re.compile(r'\s*(id|uri|emailaddress)\s*=\s*(?:"([^"]*)"|([^"\s]*))\s*\Z', re.IGNORECASE)
-
-
-class Grant(TypedDict):
-    """One right of one project (its id) or of a group (its URI)."""
-
-    kind: Literal["id", "group"]
-    who: str
-    permission: str
 
 
 def canned(name: str, owner_id: str, bucket_owner_id: str) -> list[Grant]:
@@ -102,24 +92,6 @@ def write_acl(owner_id: str, owner_name: str, grants: Sequence[Grant], names: Ca
         ("Owner", ("ID", owner_id), ("DisplayName", owner_name)),
         ("AccessControlList", *(_written(grant, names) for grant in ordered)),
     )
-
-
-def permits(grants: Sequence[Grant], ids: Collection[str], authenticated: bool, permission: str) -> bool:
-    """Whether one who is all of `ids`, and has proved to be somebody or not, has that permission."""
-    return any(
-        grant["permission"] in ("FULL_CONTROL", permission)
-        and (
-            grant["who"] in ids
-            if grant["kind"] == "id"
-            else grant["who"] == ALL_USERS or (authenticated and grant["who"] == AUTHENTICATED_USERS)
-        )
-        for grant in grants
-    )
-
-
-def is_public(grants: Sequence[Grant]) -> bool:
-    """Whether everybody, or everybody with an account, has a right by them. Source: AWS, "The meaning of public"."""
-    return any(grant["kind"] == "group" for grant in grants)
 
 
 def _to_id(who: str, permission: str) -> Grant:

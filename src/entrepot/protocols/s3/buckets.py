@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from entrepot.auth import bucket_policy
+from entrepot.auth.grants import Grant, canonical_id, is_public
 from entrepot.model import Action, Bucket, Clock, Principal
 from entrepot.protocols.base import Request, Response
-from entrepot.protocols.s3 import acl, cors, lifecycle, lock, policy, responses, tagging, xml
+from entrepot.protocols.s3 import acl, cors, lifecycle, lock, responses, tagging, xml
 from entrepot.protocols.s3.calls import Call
 from entrepot.protocols.s3.errors import S3Error, invalid_argument, invalid_request, malformed_xml
 from entrepot.protocols.s3.proofs import Proven
-from entrepot.services.buckets import Buckets, TakenElsewhere, canonical_id
+from entrepot.services.buckets import Buckets, TakenElsewhere
 from entrepot.services.projects import RESERVED, Projects
 
 REGION: Final = "us-east-1"
@@ -118,7 +120,7 @@ class BucketCalls:
                 grants = config.get("acl") or acl.canned("private", owner, owner)
                 return acl.write_acl(owner, found.project, grants, lambda who: found.project if who == owner else who)
             case "policyStatus":
-                public = "policy" in config and policy.is_public(config["policy"]["read"])
+                public = "policy" in config and bucket_policy.is_public(config["policy"]["read"])
                 return xml.document("PolicyStatus", ("IsPublic", xml.boolean(public)))
             case "cors":
                 return cors.write_cors(config[what])
@@ -169,8 +171,8 @@ class BucketCalls:
             return readers[what](data)
         known = await self.known_ids()
         if what == "policy":
-            read = policy.read_policy(data, found.name, known.__contains__)
-            if policy.is_public(read) and found.config.get("publicAccessBlock", {}).get("BlockPublicPolicy"):
+            read = bucket_policy.read_policy(data, found.name, known.__contains__)
+            if bucket_policy.is_public(read) and found.config.get("publicAccessBlock", {}).get("BlockPublicPolicy"):
                 raise _blocked()
             return {"text": data.decode(), "read": read}
         if data:
@@ -184,9 +186,7 @@ class BucketCalls:
         """Canonical ids of all projects."""
         return await self.buckets.canonical_ids()
 
-    async def grants(
-        self, headers: Mapping[str, str], project: str, bucket_project: str = ""
-    ) -> list[acl.Grant] | None:
+    async def grants(self, headers: Mapping[str, str], project: str, bucket_project: str = "") -> list[Grant] | None:
         """The grants headers ask for; None if they ask for none. Raises: S3Error."""
         owner = canonical_id(project)
         if "x-amz-acl" in headers:
@@ -221,9 +221,9 @@ class BucketCalls:
         return Response(204, responses.with_id(request))
 
 
-def check_public(bucket: Bucket, grants: list[acl.Grant]) -> list[acl.Grant]:
+def check_public(bucket: Bucket, grants: list[Grant]) -> list[Grant]:
     """The same grants. Raises: S3Error if they open the bucket to all and it blocks that."""
-    if acl.is_public(grants) and bucket.config.get("publicAccessBlock", {}).get("BlockPublicAcls"):
+    if is_public(grants) and bucket.config.get("publicAccessBlock", {}).get("BlockPublicAcls"):
         raise _blocked()
     return grants
 

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from entrepot.errors import EntrepotError, TooLarge, Unsupported
-from entrepot.model import Clock, Principal
+from entrepot.model import Clock, Origin, Principal
 from entrepot.protocols.base import Endpoint, Request, Response
-from entrepot.protocols.s3 import calls, requests, responses, xml
+from entrepot.protocols.s3 import calls, cors, requests, responses, words, xml
 from entrepot.protocols.s3.buckets import BucketCalls
 from entrepot.protocols.s3.calls import AnyCall, Call
 from entrepot.protocols.s3.claims import check_body, content_md5, declared
-from entrepot.protocols.s3.errors import invalid_request, malformed_xml
+from entrepot.protocols.s3.errors import S3Error, invalid_request, malformed_xml
+from entrepot.protocols.s3.facts import FactCalls
 from entrepot.protocols.s3.forms import FormCalls
 from entrepot.protocols.s3.lists import ListCalls
 from entrepot.protocols.s3.multipart import MultipartCalls
@@ -46,9 +47,10 @@ class S3(Endpoint[AnyCall]):
         self.proofs = Proofs(identity, now, self.hosts)
         self.objects = ObjectCalls(objects, now)
         self.buckets = BucketCalls(buckets, projects, now)
+        self.facts = FactCalls(objects, self.buckets, now)
         self.lists = ListCalls(objects, buckets)
         self.multipart = MultipartCalls(multipart, self.objects, now)
-        self.forms = FormCalls(self.objects, self.proofs, now)
+        self.forms = FormCalls(self.objects, self.facts, self.proofs, now)
 
     def parse(self, request: Request) -> AnyCall:
         """As `Endpoint.parse`."""
@@ -58,9 +60,17 @@ class S3(Endpoint[AnyCall]):
         """As `Endpoint.identify`."""
         return await self.proofs.identify(call, request)
 
+    def origin(self, call: AnyCall, request: Request) -> Origin:
+        """As `Endpoint.origin`, and what a bucket's policy may ask."""
+        return Origin(
+            request.address, self.name, request.id, words.operation_of(call), lambda: words.words_of(call, request)
+        )
+
     async def act(self, call: AnyCall, principal: Principal, request: Request) -> Response:
         """As `Endpoint.act`."""
         proven: Proven = request.memo
+        if isinstance(call, calls.Preflight):
+            return await self._preflight(call, request)
         if isinstance(call, calls.Unimplemented):
             raise Unsupported("A header you provided implies functionality that is not implemented.")
         if call.key:
@@ -100,15 +110,26 @@ class S3(Endpoint[AnyCall]):
             case calls.GetObject():
                 return await self.objects.get(call, principal, request, proven)
             case calls.PutObject():
-                return await self.objects.put(call, principal, request, proven)
+                return await self.objects.put(call, principal, request, proven, self.facts.asked)
             case calls.CopyObject():
-                return await self.objects.copy(call, principal, request, proven)
+                return await self.objects.copy(call, principal, request, proven, self.facts.asked)
             case calls.DeleteObject():
                 return await self.objects.delete(call, principal, request, proven)
             case calls.GetAttributes():
                 return await self.objects.attributes(call, principal, request, proven)
+            case calls.GetFacts():
+                return await self.facts.show(call, principal, request, requests.operation(call.query))
+            case calls.PutFacts():
+                return await self.facts.set(call, principal, request, proven, requests.operation(call.query))
+            case calls.DeleteFacts():
+                return await self.facts.unset(call, principal, request)
+            case _:
+                return await self._act_on_upload(call, principal, request, proven)
+
+    async def _act_on_upload(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
+        match call:
             case calls.CreateUpload():
-                return await self.multipart.create(call, principal, request, proven)
+                return await self.multipart.create(call, principal, request, proven, self.facts.asked)
             case calls.UploadPart():
                 return await self.multipart.put_part(call, principal, request, proven)
             case calls.CopyPart():
@@ -117,14 +138,40 @@ class S3(Endpoint[AnyCall]):
                 return await self.multipart.list_parts(call, principal, request)
             case calls.CompleteUpload():
                 return await self.multipart.complete(call, principal, request, proven)
-            case calls.AbortUpload():
-                return await self.multipart.abort(call, principal, request)
             case _:
-                raise Unsupported("A header you provided implies functionality that is not implemented.")
+                return await self.multipart.abort(call, principal, request)
 
     def refuse(self, error: EntrepotError, request: Request) -> Response:
         """As `Endpoint.refuse`."""
         return responses.refused(error, request)
+
+    async def handle(self, request: Request) -> Response:
+        """As `Endpoint.handle`; pages of another origin are told what its bucket lets them read."""
+        answer = await super().handle(request)
+        origin = request.header(b"origin")
+        if origin is not None and request.method != "OPTIONS":
+            bucket = requests.resource(request, self.hosts)[1:].partition(b"/")[0].decode("latin-1")
+            found = await self.buckets.buckets.public(bucket)
+            if found and "cors" in found.config:
+                allowed = cors.simple(found.config["cors"], origin, request.method)
+                if len(allowed) > 1:
+                    answer.headers = [one for one in answer.headers if one[0] != b"cross-origin-resource-policy"]
+                answer.headers += allowed
+        return answer
+
+    async def _preflight(self, call: Call, request: Request) -> Response:
+        """OPTIONS."""
+        origin, method = request.header(b"origin"), request.header(b"access-control-request-method")
+        if origin is None or method is None:
+            message = "Insufficient information. Origin request header needed."
+            raise S3Error("BadRequest", message)
+        names = cors.header_names(request.header(b"access-control-request-headers") or "")
+        found = await self.buckets.buckets.public(call.bucket)
+        headers = cors.preflight(found.config.get("cors", []), origin, method, names) if found else None
+        if headers is None:
+            message = "CORSResponse: This CORS request is not allowed."
+            raise S3Error("AccessForbidden", message)
+        return Response(200, [*responses.with_id(request), *headers])
 
     async def _delete_many(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
         """POST /b?delete: each name by itself, told one by one."""

@@ -5,6 +5,8 @@ from typing import Final
 from entrepot.errors import UsageError
 
 _STATUS: Final = {
+    "AccessControlListNotSupported": 400,
+    "MissingSecurityHeader": 400,
     "AccessDenied": 403,
     "AccessForbidden": 403,
     "AuthorizationHeaderMalformed": 400,

@@ -1,21 +1,22 @@
 """POST of a form to a bucket: an object, its proof and policy among the fields, the file last."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from entrepot.auth import post_policy, sigv2
 from entrepot.errors import TooLarge
-from entrepot.model import ALWAYS, ANONYMOUS, Action, Algorithm, Body, Clock, Principal, checksum
+from entrepot.model import ALWAYS, ANONYMOUS, Action, Algorithm, Body, Clock, Facts, Principal, checksum
 from entrepot.protocols.base import Request, Response, with_origin
 from entrepot.protocols.forms import Form, read_form
-from entrepot.protocols.s3 import claims, responses, xml
+from entrepot.protocols.s3 import claims, responses, tagging, xml
 from entrepot.protocols.s3.calls import Call
 from entrepot.protocols.s3.claims import Sent
 from entrepot.protocols.s3.errors import S3Error, invalid_argument
+from entrepot.protocols.s3.facts import OBJECT_TAGS, FactCalls
 from entrepot.protocols.s3.objects import ObjectCalls, facts_of, name_of, put_headers, quoted
-from entrepot.protocols.s3.proofs import Proofs
+from entrepot.protocols.s3.proofs import Proofs, Proven
 from entrepot.services.links import CLAIM
 
 _WRITE: Final = frozenset({Action.CREATE, Action.OVERWRITE})
@@ -26,6 +27,7 @@ class FormCalls:
     """Forms in."""
 
     objects: ObjectCalls
+    facts: FactCalls
     proofs: Proofs
     now: Clock
 
@@ -40,8 +42,8 @@ class FormCalls:
             raise invalid_argument("Bucket POST must contain a field named 'key'.")
         signer, least, most = await self._signer(call, key, form, principal, request)
         sent = _sent(form, table, least, most)
-        facts = facts_of(table, sent.algorithm)
         where = name_of(Call(call.bucket, key, {}))
+        facts = await self._facts(call, key, signer, table, sent.algorithm)
         stored, blob = await self.objects.store(signer, where, sent, facts, ALWAYS, request)
         location = f"{request.base_url}/{quote(call.bucket)}/{quote(key)}"
         headers = [*responses.with_id(request), *put_headers(stored, blob), (b"location", location.encode())]
@@ -63,6 +65,15 @@ class FormCalls:
             )  # fmt: skip
             return Response(201, [*headers, (b"content-type", b"application/xml")], result)
         return Response(200 if status == "200" else 204, headers)
+
+    async def _facts(self, call: Call, key: str, signer: Principal, table: dict[str, str], algorithm: str) -> Facts:
+        """What the fields say of the object."""
+        carried = facts_of({name: text for name, text in table.items() if name != "x-amz-tagging"}, algorithm)
+        if "tagging" in table:
+            tags = tagging.read_tags(table["tagging"].encode(), OBJECT_TAGS)
+            carried = replace(carried, extra={**carried.extra, "tags": tags})
+        headers = {**table, "x-amz-acl": table["acl"]} if "acl" in table else table
+        return await self.facts.asked(Call(call.bucket, key, {}), signer, Proven(headers), carried)
 
     async def _signer(
         self, call: Call, key: str, form: Form, principal: Principal, request: Request

@@ -11,6 +11,7 @@ from typing import Any, Final
 from entrepot.errors import BadName, TooLarge
 from entrepot.model import Blob, StoredObject
 from entrepot.protocols.base import Header, Request
+from entrepot.protocols.s3 import lock
 from entrepot.protocols.s3.claims import ALGORITHMS, PREFIX, base64_of
 from entrepot.protocols.s3.errors import S3Error, invalid_request
 from entrepot.services.links import CLAIM
@@ -78,6 +79,7 @@ def shown(stored: StoredObject, query: Mapping[str, str], *, signed: bool) -> li
         headers.append((CLAIM.encode(), stored.digest.hex.encode()))
     if stored.version_id:
         headers.append((b"x-amz-version-id", stored.version_id.encode()))
+    headers += lock.lock_headers(stored.extra.get("retention"), stored.extra.get("hold"))
     tags = stored.extra.get("tags")
     if tags:
         headers.append((b"x-amz-tagging-count", str(len(tags)).encode()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
+from entrepot.auth.grants import canonical_id
 from entrepot.model import Action, CommonPrefix, Page, Principal, StoredObject, VersionId
 from entrepot.protocols.base import Request, Response
 from entrepot.protocols.browser import SHIELD
@@ -16,7 +17,7 @@ from entrepot.protocols.s3.calls import Call
 from entrepot.protocols.s3.errors import invalid_argument
 from entrepot.protocols.s3.objects import iso, name_of, quoted
 from entrepot.protocols.s3.proofs import Proven
-from entrepot.services.buckets import Buckets, canonical_id
+from entrepot.services.buckets import Buckets
 from entrepot.services.objects import Objects
 
 MAX_KEYS: Final = 1000

@@ -9,39 +9,23 @@ Source: s3.md 2.9; AWS, "Using S3 Object Lock", "Managing Object Lock"; codes an
 InvalidRetentionPeriod, which ceph/s3-tests wants (AWS: InvalidArgument).
 """
 
-import math
 import re
 from datetime import UTC, datetime
-from typing import Final, NotRequired, TypedDict
+from typing import Final
 
 from entrepot.model import Instant
 from entrepot.protocols.base import Header
 from entrepot.protocols.s3 import xml
 from entrepot.protocols.s3.errors import S3Error, invalid_argument, malformed_xml
 from entrepot.protocols.s3.xml import Node
+from entrepot.services.retention import LockConfiguration, Retention
 
 MODES: Final = frozenset({"GOVERNANCE", "COMPLIANCE"})
 MAX_DAYS: Final = 36_500
 MAX_YEARS: Final = 100
-_DAY_SECONDS: Final = 86_400
 _YEAR_10000: Final = 253_402_300_800_000
 _WHOLE: Final = re.compile(r"-?[0-9]{1,10}\Z")
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z\Z", re.ASCII)
-
-
-class LockConfiguration(TypedDict):
-    """What new objects get: nothing, or a mode for so many days or years."""
-
-    mode: NotRequired[str]
-    days: NotRequired[int]
-    years: NotRequired[int]
-
-
-class Retention(TypedDict):
-    """Until when a version is kept, and how firmly."""
-
-    mode: str
-    until: Instant
 
 
 def read_lock_configuration(data: bytes) -> LockConfiguration:
@@ -131,40 +115,6 @@ def lock_headers(retention: Retention | None, hold: bool | None) -> list[Header]
     if hold is not None:
         found.append((b"x-amz-object-lock-legal-hold", _on(hold).encode()))
     return found
-
-
-def default_retention(config: LockConfiguration, now: Instant) -> Retention | None:
-    """What an object made `now` gets if its request names no retention. A year ends on the same day of the calendar."""
-    if "mode" not in config:
-        return None
-    now = math.ceil(now * 1000) / 1000
-    if "days" in config:
-        return {"mode": config["mode"], "until": now + config["days"] * _DAY_SECONDS}
-    made = datetime.fromtimestamp(now, UTC)
-    year = made.year + config.get("years", 0)
-    try:
-        until = made.replace(year=year)
-    except ValueError:  # the 29th of February
-        until = made.replace(year=year, month=3, day=1)
-    return {"mode": config["mode"], "until": until.timestamp()}
-
-
-def is_locked(retention: Retention | None, hold: bool | None, now: Instant, bypass_governance: bool) -> bool:
-    """Whether a version may not be deleted. `bypass_governance`: it was asked for, by one who may."""
-    if hold:
-        return True
-    if retention is None or retention["until"] <= now:
-        return False
-    return retention["mode"] == "COMPLIANCE" or not bypass_governance
-
-
-def may_change(old: Retention | None, new: Retention | None, now: Instant, bypass_governance: bool) -> bool:
-    """Whether `new` may take the place of `old`: longer always, weaker by bypass, COMPLIANCE never weaker."""
-    if old is None or old["until"] <= now:
-        return True
-    if new is not None and new["mode"] == old["mode"] and new["until"] >= old["until"]:
-        return True
-    return old["mode"] == "GOVERNANCE" and bypass_governance
 
 
 def _mode(node: Node) -> str:

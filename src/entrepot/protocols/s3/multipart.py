@@ -18,6 +18,7 @@ from entrepot.protocols.s3.errors import S3Error, invalid_argument, invalid_requ
 from entrepot.protocols.s3.lists import Shape, owner_item
 from entrepot.protocols.s3.objects import (
     MAX_PARTS,
+    Asked,
     ObjectCalls,
     check_source,
     condition_of,
@@ -54,12 +55,12 @@ class MultipartCalls:
     objects: ObjectCalls
     now: Clock
 
-    async def create(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
+    async def create(self, call: Call, principal: Principal, request: Request, proven: Proven, ask: Asked) -> Response:
         """POST ?uploads."""
         algorithm, kind = _checksum_kind(proven.headers)
         facts = facts_of(proven.headers, algorithm, kind)
         asked = "x-amz-checksum-algorithm" in proven.headers
-        facts = replace(facts, extra={**facts.extra, "asked": asked})
+        facts = await ask(call, principal, proven, replace(facts, extra={**facts.extra, "asked": asked}))
         upload_id = await self.multipart.begin(principal, name_of(call), facts, ALGORITHMS[algorithm])
         headers: list[Header] = []
         if "x-amz-checksum-algorithm" in proven.headers:

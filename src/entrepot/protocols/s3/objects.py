@@ -1,7 +1,7 @@
 """Calls on one object: its bytes in and out, copies, deletion, attributes, and what is kept beside the bytes."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -34,7 +34,8 @@ from entrepot.services.places import AREAS_BUCKET
 MAX_OBJECT_BYTES: Final = 5 << 40
 MAX_PUT_BYTES: Final = 5 << 30
 MAX_PARTS: Final = 10_000
-MAX_XML_BYTES: Final = xml.MAX_BYTES
+Asked = Callable[[Call, Principal, Proven, Facts], Awaitable[Facts]]
+"""Adds the grants and locks the headers of a write ask for."""
 
 
 def name_of(call: Call) -> ObjectName:
@@ -104,14 +105,14 @@ class ObjectCalls:
         start, size = parts[number - 1].start, parts[number - 1].size
         return Span(start, start + size), [(b"x-amz-mp-parts-count", str(len(parts)).encode())]
 
-    async def put(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
+    async def put(self, call: Call, principal: Principal, request: Request, proven: Proven, asked: Asked) -> Response:
         """PUT."""
         sent = claims.sent_by(
             request, proven.headers, proven.word, claims.signer_of(proven.proof, proven.secret, proven.word),
             self.objects.blobs.run_hash,
         )  # fmt: skip
         heads.check_length(sent.size, MAX_PUT_BYTES)
-        facts = facts_of(proven.headers, sent.algorithm)
+        facts = await asked(call, principal, proven, facts_of(proven.headers, sent.algorithm))
         stored, blob = await self.store(principal, name_of(call), sent, facts, condition_of(proven.headers), request)
         status = 201 if stored.bucket == AREAS_BUCKET and proven.in_query else 200
         return Response(status, [*responses.with_id(request), *put_headers(stored, blob)])
@@ -129,7 +130,7 @@ class ObjectCalls:
         except DigestMismatch as error:
             raise claims.told(error, sent) from error
 
-    async def copy(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
+    async def copy(self, call: Call, principal: Principal, request: Request, proven: Proven, asked: Asked) -> Response:
         """PUT with x-amz-copy-source."""
         headers = proven.headers
         source, version = copy_source(headers)
@@ -144,9 +145,12 @@ class ObjectCalls:
                 "object's metadata, storage class, website redirect location or encryption attributes."
             )
 
+        rights = (await asked(call, principal, proven, Facts())).extra
+
         def facts(old: StoredObject, blob: Blob) -> Facts:
             check_source(headers, old)
-            return copied_facts(headers, old, *(directive == "REPLACE" for directive in directives))
+            carried = copied_facts(headers, old, *(directive == "REPLACE" for directive in directives))
+            return replace(carried, extra={**carried.extra, **rights})
 
         old, stored = await self.objects.copy(principal, source, version, target, facts, condition_of(headers))
         answer = [*responses.with_id(request), *version_header(stored)]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from entrepot.auth.bucket_policy import MalformedPolicy
 from entrepot.auth.sigv2 import ClockSkewed, WrongSignature
 from entrepot.errors import (
     BadName,
@@ -57,6 +58,7 @@ ERRORS: Final[ErrorTable] = {
     NoUpload: (404, "NoSuchUpload"),
     NoVersion: (404, "NoSuchVersion"),
     NothingToReplace: (404, "NoSuchKey"),
+    MalformedPolicy: (400, "MalformedPolicy"),
     BucketNotEmpty: (409, "BucketNotEmpty"),
     NotFound: (404, "NoSuchKey"),
     LengthRequired: (411, "MissingContentLength"),

@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Any, Final, Literal, NoReturn, TypedDict
 
 from entrepot import strict_json
-from entrepot.protocols.s3.errors import S3Error
+from entrepot.errors import BadRequest
 
 MAX_BYTES: Final = 20 * 1024
 MAX_QUESTION_MARKS: Final = 100
@@ -79,6 +79,10 @@ _CANONICAL: Final = re.compile(r"(arn:aws:iam::)?([0-9a-f]{64})(?(1):root)\Z")
 _PRIVATE: Final = [ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
 
 
+class MalformedPolicy(BadRequest):
+    """A policy that cannot be read, or says what is not enforced here."""
+
+
 class Condition(TypedDict):
     """One demand on one key; any of the values will do."""
 
@@ -118,7 +122,7 @@ class PolicyRequest:
 
 
 def read_policy(data: bytes, bucket: str, known: Callable[[str], bool] | None = None) -> Policy:
-    """The policy, fit for that bucket. `known`: whether an id is one of ours. Raises: S3Error MalformedPolicy."""
+    """The policy, fit for that bucket. `known`: whether an id is one of ours. Raises: MalformedPolicy."""
     if len(data) > MAX_BYTES:
         _refuse(f"Normalized policy document exceeds the maximum allowed size of {MAX_BYTES} bytes.")
     if data.count(b"?") > MAX_QUESTION_MARKS:
@@ -128,7 +132,7 @@ def read_policy(data: bytes, bucket: str, known: Callable[[str], bool] | None = 
     try:
         document = strict_json.read_object(data)
     except ValueError as error:
-        raise S3Error("MalformedPolicy", f"This policy contains invalid Json: {error}") from error
+        raise MalformedPolicy(f"This policy contains invalid Json: {error}") from error
     _only(document, "Version", "Id", "Statement")
     if document.get("Version", "2008-10-17") not in ("2008-10-17", "2012-10-17"):
         _refuse("The policy must contain a valid version string")
@@ -377,4 +381,4 @@ def _only(item: dict[str, Any], *names: str) -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise S3Error("MalformedPolicy", message)
+    raise MalformedPolicy(message)

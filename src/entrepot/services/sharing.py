@@ -1,0 +1,106 @@
+"""What a bucket says of its guests: its policy, its access control list, and those of its objects.
+
+A policy's denial wins over everything; what it allows, and what a grant allows, comes on top of roles.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from entrepot.auth import bucket_policy
+from entrepot.auth.bucket_policy import ARN, PolicyRequest
+from entrepot.auth.grants import Grant, canonical_id, permits
+from entrepot.auth.permissions import NEEDS
+from entrepot.catalog import objects, projects
+from entrepot.catalog.database import Transaction
+from entrepot.model import Action, Bucket, Kind, Principal
+
+WORDS: Final = frozenset({"policy", "acl", "publicAccessBlock"})
+"""Parts of a bucket's configuration that this page reads."""
+_OPERATIONS: Final = {
+    Action.GET: "s3:GetObject",
+    Action.LIST: "s3:ListBucket",
+    Action.CREATE: "s3:PutObject",
+    Action.OVERWRITE: "s3:PutObject",
+    Action.DELETE: "s3:DeleteObject",
+}
+"""What an action is in a policy's words, where the protocol does not say it more exactly."""
+_TAG: Final = "s3:existingobjecttag/"
+_ON_BUCKET: Final = {Action.LIST: "READ", Action.CREATE: "WRITE", Action.OVERWRITE: "WRITE", Action.DELETE: "WRITE"}
+
+
+def bucket_says(tx: Transaction, principal: Principal, action: Action, bucket: Bucket, key: str) -> bool | None:
+    """Whether policy and grants of the bucket allow it, or the policy denies it; None if they say nothing."""
+    block = bucket.config.get("publicAccessBlock", {})
+    ids = _ids(tx, principal, action)
+    said = _policy_says(tx, principal, action, bucket, key, ids)
+    if said == "deny":
+        return False
+    member = bucket.project_id in principal.roles
+    if said == "allow" and (member or not block.get("RestrictPublicBuckets") or not _is_public(bucket)):
+        return True
+    operation = principal.origin.operation
+    if operation.endswith("Acl"):
+        permission = "WRITE_ACP" if operation.startswith("s3:Put") else "READ_ACP"
+        wanted = None if key else permission
+    else:
+        wanted = _ON_BUCKET.get(action) if key or action is Action.LIST else None
+    grants = _heeded(bucket, bucket.config.get("acl", ()))
+    if wanted and permits(grants, ids, principal.kind is not Kind.ANONYMOUS, wanted):
+        return True
+    return None
+
+
+def object_says(tx: Transaction, principal: Principal, action: Action, bucket: Bucket, key: str) -> bool:
+    """Whether grants of that object allow it: reading it, or its list of grants."""
+    operation = principal.origin.operation
+    if operation.endswith("Acl"):
+        wanted = "WRITE_ACP" if operation.startswith("s3:Put") else "READ_ACP"
+    elif action is Action.GET:
+        wanted = "READ"
+    else:
+        return False
+    found = objects.find(tx, bucket, key)
+    if found is None or not found.extra.get("acl") or principal.grant:
+        return False
+    grants = _heeded(bucket, found.extra["acl"])
+    return permits(grants, _ids(tx, principal, action), principal.kind is not Kind.ANONYMOUS, wanted)
+
+
+def _heeded(bucket: Bucket, grants: "list[Grant] | tuple[Grant, ...]") -> list[Grant]:
+    """The grants that count: none where the bucket's owner enforces that, none to everybody where that is blocked."""
+    if bucket.config.get("ownershipControls") == "BucketOwnerEnforced":
+        return []
+    blocked = bucket.config.get("publicAccessBlock", {}).get("IgnorePublicAcls")
+    return [grant for grant in grants if not (blocked and grant["kind"] == "group")]
+
+
+def _policy_says(
+    tx: Transaction, principal: Principal, action: Action, bucket: Bucket, key: str, ids: frozenset[str]
+) -> str | None:
+    policy = bucket.config.get("policy")
+    if policy is None:
+        return None
+    origin = principal.origin
+    operation = origin.operation or _OPERATIONS.get(action, "")
+    words: dict[str, Sequence[str]] = {"aws:SourceIp": [origin.address]} if origin.address else {}
+    if origin.words:
+        words |= origin.words()
+    if key and any(
+        one["key"].startswith(_TAG) for found in policy["read"]["statements"] for one in found["conditions"]
+    ):
+        stored = objects.find(tx, bucket, key)
+        words |= {f"{_TAG}{name}": [text] for name, text in (stored.extra.get("tags", {}) if stored else {}).items()}
+    where = f"{bucket.name}/{key}" if key and operation not in bucket_policy.BUCKET_ACTIONS else bucket.name
+    return bucket_policy.decide(policy["read"], PolicyRequest(ids, operation, f"{ARN}{where}", words))
+
+
+def _is_public(bucket: Bucket) -> bool:
+    policy = bucket.config.get("policy")
+    return policy is not None and bucket_policy.is_public(policy["read"])
+
+
+def _ids(tx: Transaction, principal: Principal, action: Action) -> frozenset[str]:
+    """The projects the principal may speak for in that action: its role there must be enough for it at home."""
+    needed = NEEDS.get(action, 0)
+    names = (projects.name_of(tx, project_id) for project_id, role in principal.roles.items() if role >= needed)
+    return frozenset(canonical_id(name) for name in names if name)
