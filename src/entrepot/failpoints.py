@@ -18,7 +18,7 @@ NAMES: Final = frozenset(
     catalog.committing catalog.committed answer.sending name.deleted
     gc.marked gc.unlinking gc.unlinked gc.forgotten sweep.unlinking scrub.quarantined
     quota.released lease.taken epoch.raised checkpoint.starting drain.started job.claimed job.finished
-    cache.filled cache.renamed
+    lifecycle.removing cache.filled cache.renamed
     """.split()
 )
 

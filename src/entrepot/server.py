@@ -16,6 +16,7 @@ from entrepot.gate import Gate
 from entrepot.jobs.collect import Collector
 from entrepot.jobs.epoch import FACT, Epoch
 from entrepot.jobs.expire import Expiry
+from entrepot.jobs.lifecycle import Lifecycle
 from entrepot.jobs.runner import Job, Runner, patient_clock
 from entrepot.model import Opened
 from entrepot.protocols.api import Api
@@ -42,6 +43,7 @@ from entrepot.settings import Settings
 from entrepot.storage.blobs import DAY, BlobStore
 
 HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
+LIFECYCLE_SECONDS: Final = 3600.0
 _OPS: Final = re.compile(rb"/(?:(?:livez|readyz|metrics|version|api|ui)(?:/|\Z))")
 _BUCKET: Final = re.compile(rb"/[^/?]{3,}")
 
@@ -112,6 +114,7 @@ class Server:
             [
                 Job("expire", settings.collect_seconds, expiry.expire),
                 Job("collect", settings.collect_seconds, collector.collect),
+                Job("lifecycle", LIFECYCLE_SECONDS, Lifecycle(catalog, areas, patient).carry_out),
                 Job("sweep dark files", DAY, collector.sweep_dark),
                 Job("raise epoch", DAY, self.epoch.advance),
             ],

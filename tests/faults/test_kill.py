@@ -43,8 +43,8 @@ COLLECTING = (
 STARTING = "catalog.committing@1 catalog.committing@2 catalog.committed@2 catalog.committing@3 epoch.raised@1".split()
 STOPPING = "drain.started@1 checkpoint.starting@1".split()
 OTHERS = "blob.loser_unlinking@2 lease.taken@1 quota.released@2 scrub.quarantined@1 sweep.unlinking@1".split()
-ERRORS_ONLY = ["blob.reading"]
-"""Nothing is on its way to the disk there: a read that fails is in `test_errors_on_disk`."""
+ELSEWHERE = ["blob.reading", "lifecycle.removing"]
+"""A read that fails is in `test_errors_on_disk`; lifecycle rules remove in one commit, as DELETE does."""
 EAGER = {"ENTREPOT_COLLECT_SECONDS": "0.05", "ENTREPOT_REMOVE_GRACE_SECONDS": "0", "ENTREPOT_TRASH_DAYS": "0"}
 BEFORE_THE_COMMIT = {"upload", "blob"}
 
@@ -386,6 +386,6 @@ def test_every_step_a_server_can_pass_is_one_it_was_killed_at() -> None:
         if "cache" not in path.relative_to(sources).parts
         for name in re.findall(r'\bfailpoint\("([\w.]+)"\)', path.read_text())
     }
-    points = [*RECEIVING, *RESUMING, *DELETING, *COLLECTING, *STARTING, *STOPPING, *OTHERS, *ERRORS_ONLY]
+    points = [*RECEIVING, *RESUMING, *DELETING, *COLLECTING, *STARTING, *STOPPING, *OTHERS, *ELSEWHERE]
     assert {point.partition("@")[0] for point in points} == placed
     assert placed <= NAMES

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrepot.auth import bucket_policy as policy
-from entrepot.auth.bucket_policy import Policy, PolicyRequest
+from entrepot.auth.bucket_policy import MalformedPolicy, Policy, PolicyRequest
 
 A, B = "a" * 64, "b" * 64
 PLAIN: dict[str, Any] = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*"}

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from entrepot.protocols.s3 import lifecycle
 from entrepot.protocols.s3.errors import S3Error
-from entrepot.protocols.s3.lifecycle import Rule
+from entrepot.services import lifecycle as rules_of
+from entrepot.services.lifecycle import Rule
 
 MODEL = botocore.session.get_session().get_service_model("s3")
 DAY = 86_400
@@ -206,7 +207,7 @@ def test_a_document_is_refused(body: bytes, code: str) -> None:
     ],
 )
 def test_what_a_rule_governs(scope: dict[str, Any], key: str, tags: dict[str, str], size: int, governed: bool) -> None:
-    assert lifecycle.applies(one(**scope, **DAYS), key, tags, size) == governed
+    assert rules_of.applies(one(**scope, **DAYS), key, tags, size) == governed
 
 
 @pytest.mark.parametrize(
@@ -221,21 +222,21 @@ def test_what_a_rule_governs(scope: dict[str, Any], key: str, tags: dict[str, st
 )
 def test_days_are_rounded_up_to_midnight(days: int, made: str, expires: str) -> None:
     expiration = one(Expiration={"Days": days})
-    assert lifecycle.expires_at(expiration, at(made)) == at(expires)
-    assert lifecycle.marker_expires_at(expiration, at(made)) == at(expires)
-    assert lifecycle.noncurrent_expires_at(expiration, at(made), 0) is None
-    assert lifecycle.upload_expires_at(expiration, at(made)) is None
+    assert rules_of.expires_at(expiration, at(made)) == at(expires)
+    assert rules_of.marker_expires_at(expiration, at(made)) == at(expires)
+    assert rules_of.noncurrent_expires_at(expiration, at(made), 0) is None
+    assert rules_of.upload_expires_at(expiration, at(made)) is None
     noncurrent = one(NoncurrentVersionExpiration={"NoncurrentDays": days})
-    assert lifecycle.noncurrent_expires_at(noncurrent, at(made), 0) == at(expires)
-    assert lifecycle.expires_at(noncurrent, at(made)) is None
+    assert rules_of.noncurrent_expires_at(noncurrent, at(made), 0) == at(expires)
+    assert rules_of.expires_at(noncurrent, at(made)) is None
     upload = one(AbortIncompleteMultipartUpload={"DaysAfterInitiation": days})
-    assert lifecycle.upload_expires_at(upload, at(made)) == at(expires)
-    assert lifecycle.expires_at(upload, at(made)) is None
+    assert rules_of.upload_expires_at(upload, at(made)) == at(expires)
+    assert rules_of.expires_at(upload, at(made)) is None
 
 
 @given(st.integers(1, 10_000), st.floats(0, 4e9))
 def test_nothing_expires_before_its_days_are_over(days: int, made: float) -> None:
-    expires = lifecycle.expires_at(one(Expiration={"Days": days}), made)
+    expires = rules_of.expires_at(one(Expiration={"Days": days}), made)
     assert expires is not None
     assert expires % DAY == 0
     assert made + days * DAY - 1e-3 <= expires <= made + (days + 1) * DAY
@@ -244,20 +245,20 @@ def test_nothing_expires_before_its_days_are_over(days: int, made: float) -> Non
 def test_a_date_holds_for_all() -> None:
     rule = one(Expiration={"Date": datetime(2026, 12, 24, tzinfo=UTC)})
     for made in ("2020-01-01", "2030-01-01"):
-        assert lifecycle.expires_at(rule, at(made)) == at("2026-12-24")
+        assert rules_of.expires_at(rule, at(made)) == at("2026-12-24")
 
 
 def test_newer_versions_are_kept() -> None:
     rule = one(NoncurrentVersionExpiration={"NoncurrentDays": 1, "NewerNoncurrentVersions": 2})
-    found = [lifecycle.noncurrent_expires_at(rule, at("2026-11-21"), newer) for newer in range(4)]
+    found = [rules_of.noncurrent_expires_at(rule, at("2026-11-21"), newer) for newer in range(4)]
     assert found == [None, None, at("2026-11-22"), at("2026-11-22")]
 
 
 @pytest.mark.parametrize(("word", "expires"), [(True, "2026-11-21T08:00:00"), (False, None)])
 def test_lone_delete_markers_go_at_once_if_told_so(word: bool, expires: str | None) -> None:
     rule = one(Expiration={"ExpiredObjectDeleteMarker": word})
-    assert lifecycle.marker_expires_at(rule, at("2026-11-21T08:00:00")) == (expires and at(expires))
-    assert lifecycle.expires_at(rule, at("2026-11-21T08:00:00")) is None
+    assert rules_of.marker_expires_at(rule, at("2026-11-21T08:00:00")) == (expires and at(expires))
+    assert rules_of.expires_at(rule, at("2026-11-21T08:00:00")) is None
 
 
 def test_the_header_names_the_rule_that_comes_first() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from entrepot.protocols.s3 import lock
 from entrepot.protocols.s3.errors import S3Error
-from entrepot.services import retention
+from entrepot.services import retention as rules
 from entrepot.services.retention import LockConfiguration, Retention
 
 MODEL = botocore.session.get_session().get_service_model("s3")
@@ -112,8 +112,8 @@ def test_a_retention_that_was_shown_can_be_sent_back(seconds: int, microseconds:
     assert first is not None
     again = lock.read_retention(lock.write_retention(first), NOW)
     assert again == first
-    assert retention.may_change(first, again, NOW, bypass_governance=False)
-    default = retention.default_retention({"mode": "COMPLIANCE", "days": 1}, NOW + microseconds / 1e6)
+    assert rules.may_change(first, again, NOW, bypass_governance=False)
+    default = rules.default_retention({"mode": "COMPLIANCE", "days": 1}, NOW + microseconds / 1e6)
     assert default is not None
     assert lock.read_retention(lock.write_retention(default), NOW) == default
 
@@ -215,7 +215,7 @@ def test_answers_show_the_lock() -> None:
     ],
 )
 def test_a_bucket_gives_its_default(config: LockConfiguration, made: str, until: str | None) -> None:
-    found = retention.default_retention(config, datetime.fromisoformat(f"{made}+00:00").timestamp())
+    found = rules.default_retention(config, datetime.fromisoformat(f"{made}+00:00").timestamp())
     expected = until and {"mode": config["mode"], "until": datetime.fromisoformat(f"{until}+00:00").timestamp()}
     assert found == expected
 
@@ -235,7 +235,7 @@ def test_a_bucket_gives_its_default(config: LockConfiguration, made: str, until:
     ],
 )
 def test_what_is_locked(kept: Retention | None, hold: bool | None, bypass: bool, locked: bool) -> None:
-    assert retention.is_locked(kept, hold, NOW, bypass) == locked
+    assert rules.is_locked(kept, hold, NOW, bypass) == locked
 
 
 @pytest.mark.parametrize(
@@ -256,14 +256,14 @@ def test_what_is_locked(kept: Retention | None, hold: bool | None, bypass: bool,
     ],
 )
 def test_what_may_change(old: Retention | None, new: Retention | None, without_bypass: bool, with_bypass: bool) -> None:
-    assert retention.may_change(old, new, NOW, bypass_governance=False) == without_bypass
-    assert retention.may_change(old, new, NOW, bypass_governance=True) == with_bypass
+    assert rules.may_change(old, new, NOW, bypass_governance=False) == without_bypass
+    assert rules.may_change(old, new, NOW, bypass_governance=True) == with_bypass
 
 
 def test_no_way_leads_out_of_compliance() -> None:
     firm = retention("COMPLIANCE", 2)
     for mode, days, bypass in product(lock.MODES, [-1, 0, 1, 1.999, 2, 3], [False, True]):
         new = retention(mode, days)
-        if retention.may_change(firm, new, NOW, bypass):
+        if rules.may_change(firm, new, NOW, bypass):
             assert new["mode"] == "COMPLIANCE"
             assert new["until"] >= firm["until"]

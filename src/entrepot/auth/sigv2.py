@@ -51,25 +51,48 @@ _EPOCH_SECONDS: Final = re.compile(r"[0-9]{1,15}\Z")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-class WrongSignature(Denied):
-    """The signature is not the one this secret gives. The texts are what we signed, for the client's author."""
+class BadProof(Denied):
+    """A proof that does not hold, or does not hold for this. It says why: that tells nothing of what is stored."""
 
-    def __init__(self, string_to_sign: bytes = b"", canonical_request: bytes = b"") -> None:
+
+class WrongSignature(BadProof):
+    """The signature is not the one this secret gives. The texts are what we signed, for the client's author.
+
+    Said of an unknown key too, in the same words.
+    """
+
+    def __init__(
+        self, string_to_sign: bytes = b"", access_key: str = "", signature: str = "", canonical_request: bytes = b""
+    ) -> None:
         super().__init__(
             "the signature does not match",
             why="the request or the secret key is another one than was signed",
             advice="check the secret key, and that nothing between changed the path, query or headers",
         )
         self.string_to_sign = string_to_sign
+        self.access_key = access_key
+        self.signature = signature
         self.canonical_request = canonical_request
 
 
-class Expired(Denied):
+class Expired(BadProof):
     """A signed URL or form whose time is over."""
 
 
-class ClockSkewed(Denied):
+class ClockSkewed(BadProof):
     """A signature made too far from our clock."""
+
+
+class SignedTwice(BadRequest):
+    """A request with two proofs."""
+
+
+class BadForm(BadRequest):
+    """A form whose fields cannot be read, or do not make a proof."""
+
+
+class BadQuery(BadRequest):
+    """A proof in a query that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +144,16 @@ def text_of(value: bytes | None) -> str:
 def form_table(fields: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Form fields by lower-case name.
 
-    Raises: BadRequest for a field sent twice, more than 100 fields or more than 64 KiB of them.
+    Raises: BadForm for a field sent twice, more than 100 fields or more than 64 KiB of them.
     """
     if len(fields) > MAX_FORM_FIELDS:
-        raise BadRequest("the form has too many fields", why=f"at most {MAX_FORM_FIELDS} are read")
+        raise BadForm("the form has too many fields", why=f"at most {MAX_FORM_FIELDS} are read")
     if sum(len(name.encode()) + len(value.encode()) for name, value in fields) > MAX_FORM_BYTES:
-        raise BadRequest("the form's fields are too long", why=f"at most {MAX_FORM_BYTES} bytes are read")
+        raise BadForm("the form's fields are too long", why=f"at most {MAX_FORM_BYTES} bytes are read")
     table: dict[str, str] = {}
     for name, value in fields:
         if name.lower() in table:
-            raise BadRequest(f"the form field {name.lower()!r} was sent twice")
+            raise BadForm(f"the form field {name.lower()!r} was sent twice")
         table[name.lower()] = value
     return table
 
@@ -138,7 +161,7 @@ def form_table(fields: Sequence[tuple[str, str]]) -> dict[str, str]:
 def parse_query(raw_query: bytes) -> QueryProof | None:
     """The V2 proof in a query, None if there is none.
 
-    Raises: BadRequest if a signed parameter comes twice; Denied for an incomplete proof or an operation V2 cannot sign.
+    Raises: BadQuery if a signed parameter comes twice; BadProof for an incomplete one or an operation V2 cannot sign.
     """
     pairs = parameters(raw_query)
     names = [name for name, _ in pairs]
@@ -146,23 +169,23 @@ def parse_query(raw_query: bytes) -> QueryProof | None:
         return None
     _refuse_twins(names)
     if UNSIGNABLE.intersection(names):
-        raise Denied("Signature V2 cannot sign this operation", advice="sign with Signature V4")
+        raise BadProof("Signature V2 cannot sign this operation", advice="sign with Signature V4")
     values = dict(pairs)
     access_key, signature, expires = (
         text_of(values.get(name)) for name in (b"AWSAccessKeyId", b"Signature", b"Expires")
     )
     if not (access_key and signature and _EPOCH_SECONDS.match(expires)):
-        raise Denied("a signed URL has AWSAccessKeyId, Signature and Expires, in seconds since the epoch")
+        raise BadProof("a signed URL has AWSAccessKeyId, Signature and Expires, in seconds since the epoch")
     return QueryProof(access_key, signature, expires)
 
 
 def parse_form(table: Mapping[str, str]) -> FormProof | None:
-    """The V2 proof among a form's fields (lower-case names), None if there is none. Raises: BadRequest."""
+    """The V2 proof among a form's fields (lower-case names), None if there is none. Raises: BadForm."""
     if "awsaccesskeyid" not in table and "signature" not in table:
         return None
     access_key, signature, policy = (table.get(name, "") for name in ("awsaccesskeyid", "signature", "policy"))
     if not (access_key and signature and policy):
-        raise BadRequest("a signed form has AWSAccessKeyId, policy and signature")
+        raise BadForm("a signed form has AWSAccessKeyId, policy and signature")
     return FormProof(access_key, signature, policy)
 
 
@@ -170,7 +193,7 @@ def string_to_sign(method: str, resource_raw_path: bytes, query: bytes, headers:
     """The text a V2 URL signs. Content-MD5, Content-Type and `x-amz-*` count from header or query.
 
     The path starts with the bucket, for a virtual host too. Different values in both places are joined by a comma, so
-    that neither passes as signed. Raises: BadRequest for control characters in a query value that acts as a header.
+    that neither passes as signed. Raises: BadQuery for control characters in a query value that acts as a header.
     """
     signed = _signed_values(query, headers)
     amz = [name + b":" + signed[name] for name in sorted(signed) if name.startswith(b"x-amz-")]
@@ -191,14 +214,14 @@ def verify(proof: QueryProof, secret: str, request: SignedRequest, now: Instant,
     """
     path = request.raw_path if resource is None else resource
     text = string_to_sign(request.method, path, request.raw_query, request.headers, proof.expires)
-    _compare(secret, text, proof.signature)
+    _compare(proof, secret, text)
     if now >= int(proof.expires):
         raise Expired("the signed URL has expired", advice="ask for a new one")
 
 
 def verify_form(proof: FormProof, secret: str) -> None:
     """Nothing, if `secret` signed this policy text; for its words see `post_policy.check`. Raises: WrongSignature."""
-    _compare(secret, proof.policy.encode(), proof.signature)
+    _compare(proof, secret, proof.policy.encode())
 
 
 def signed_url(base_url: str, method: str, bucket: str, key: str, access: str, secret: str, expires_at: Instant) -> str:
@@ -213,9 +236,9 @@ def signed_url(base_url: str, method: str, bucket: str, key: str, access: str, s
     return f"{base_url.rstrip('/')}{path}?{proof}"
 
 
-def _compare(secret: str, text: bytes, signature: str) -> None:
-    if not hmac.compare_digest(sign(secret, text).encode(), signature.encode()):
-        raise WrongSignature(text)
+def _compare(proof: QueryProof | FormProof, secret: str, text: bytes) -> None:
+    if not hmac.compare_digest(sign(secret, text).encode(), proof.signature.encode()):
+        raise WrongSignature(text, proof.access_key, proof.signature)
 
 
 def _refuse_twins(names: Sequence[bytes]) -> None:
@@ -224,7 +247,7 @@ def _refuse_twins(names: Sequence[bytes]) -> None:
     for name in names:
         word = name.lower() if _is_header(name.lower()) else name
         if word in seen and (word in proof or _is_header(word) or _is_sub_resource(word)):
-            raise BadRequest("a signed query parameter was sent twice")
+            raise BadQuery("a signed query parameter was sent twice")
         seen.add(word)
 
 
@@ -246,7 +269,7 @@ def _signed_values(query: bytes, headers: Headers) -> dict[bytes, bytes]:
             continue
         value = (moved or b"").strip(b" \t")
         if _CONTROL.search(name + value) or b":" in name:
-            raise BadRequest("a header in the query holds control characters or a colon in its name")
+            raise BadQuery("a header in the query holds control characters or a colon in its name")
         twins = values.setdefault(name.lower(), [])
         if value not in twins:
             twins.append(value)

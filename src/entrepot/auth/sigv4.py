@@ -20,8 +20,19 @@ from typing import Final
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from entrepot.auth import sigv2
-from entrepot.auth.sigv2 import ClockSkewed, Expired, Headers, SignedRequest, WrongSignature, parameters, text_of
-from entrepot.errors import BadRequest, Denied
+from entrepot.auth.sigv2 import (
+    BadProof,
+    BadQuery,
+    ClockSkewed,
+    Expired,
+    Headers,
+    SignedRequest,
+    SignedTwice,
+    WrongSignature,
+    parameters,
+    text_of,
+)
+from entrepot.errors import BadRequest
 from entrepot.model import Instant
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
@@ -34,6 +45,21 @@ EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
 _DATE: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z\Z")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,15}\Z")
 _QUERY_NAMES: Final = ("algorithm", "credential", "date", "expires", "signedheaders", "signature")
+
+
+class BadHeader(BadRequest):
+    """A proof in the Authorization header that cannot be read."""
+
+
+class BadScope(BadRequest):
+    """A credential that cannot sign this: for another day, region or service, or no credential at all.
+
+    `region` is the one it should be for, if that is what differs. Whoever reads the proof says where it stood.
+    """
+
+    def __init__(self, what: str, *, advice: str = "", region: str = "") -> None:
+        super().__init__(what, advice=advice)
+        self.region = region
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog.database import Query, Row, Transaction
@@ -103,6 +103,11 @@ _OLDEST_BUCKET: Final = Query(
     .order_by(bucket.c.id)
     .limit(1)
 )
+_WITH_LIFECYCLE: Final = Query(
+    select(*_BUCKET)
+    .select_from(bucket.join(project, project.c.id == bucket.c.project_id))
+    .where(text("bucket.config LIKE '%\"lifecycle\":%'"))
+)
 _SET_PUBLIC: Final = Query(update(bucket).values(public=bindparam("to")).where(bucket.c.id == bindparam("wanted")))
 _IN_USE: Final = Query(select(object_.c.name).where(object_.c.bucket_id == bindparam("id")).limit(1))
 _KEPT: Final = Query(
@@ -158,6 +163,11 @@ def known(tx: Transaction, name: str) -> Project:
     if found is None:
         raise NotFound(f"no project {name}")
     return found
+
+
+def buckets_with_lifecycle(tx: Transaction) -> list[Bucket]:
+    """Buckets that have lifecycle rules."""
+    return [found for row in tx.rows(_WITH_LIFECYCLE) if "lifecycle" in (found := _bucket_of(row)).config]
 
 
 def name_of(tx: Transaction, project_id: int) -> str | None:

@@ -10,11 +10,10 @@ Limits: 1 to 1,000 rules, ids of 255 characters. Source: s3.md 2.9; AWS, "Lifecy
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal, NotRequired, TypedDict
+from typing import Final
 from urllib.parse import quote
 
 from entrepot.model import Instant
@@ -23,6 +22,7 @@ from entrepot.protocols.s3 import xml
 from entrepot.protocols.s3.errors import S3Error, invalid_argument, invalid_request, malformed_xml
 from entrepot.protocols.s3.tagging import MAX_KEY, MAX_VALUE
 from entrepot.protocols.s3.xml import Item, Node
+from entrepot.services.lifecycle import Rule, applies, expires_at
 
 MAX_RULES: Final = 1000
 MAX_ID: Final = 255
@@ -36,25 +36,6 @@ _DATE: Final = re.compile(r"(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d:\d\d)(?:\.(\d{1,9}))
 _ELEMENTS: Final = (
     "ID Status Prefix Filter Expiration NoncurrentVersionExpiration AbortIncompleteMultipartUpload".split()
 )
-
-
-class Rule(TypedDict):
-    """A rule as it is stored: what it governs, then what it does."""
-
-    id: str
-    enabled: bool
-    form: Literal["prefix", "filter", "and"]
-    """How it was written: `Prefix`, `Filter` with one condition or none, `Filter` with `And`."""
-    prefix: NotRequired[str]
-    tags: dict[str, str]
-    larger_than: NotRequired[int]
-    smaller_than: NotRequired[int]
-    days: NotRequired[int]
-    date: NotRequired[Instant]
-    lone_markers: NotRequired[bool]
-    noncurrent_days: NotRequired[int]
-    kept_versions: NotRequired[int]
-    upload_days: NotRequired[int]
 
 
 def read_lifecycle(data: bytes) -> list[Rule]:
@@ -73,39 +54,6 @@ def write_lifecycle(rules: Sequence[Rule]) -> bytes:
     return xml.document("LifecycleConfiguration", *(_written(rule) for rule in rules))
 
 
-def applies(rule: Rule, key: str, tags: Mapping[str, str], size: int) -> bool:
-    """Whether the rule is on and governs that object. Delete markers and uploads have no tags and size 0."""
-    return (
-        rule["enabled"]
-        and key.startswith(rule.get("prefix", ""))
-        and all(tags.get(name) == value for name, value in rule["tags"].items())
-        and size > rule.get("larger_than", -1)
-        and ("smaller_than" not in rule or size < rule["smaller_than"])
-    )
-
-
-def expires_at(rule: Rule, created_at: Instant) -> Instant | None:
-    """When the current version expires."""
-    return rule["date"] if "date" in rule else _midnight_after(created_at, rule.get("days"))
-
-
-def noncurrent_expires_at(rule: Rule, noncurrent_since: Instant, newer: int) -> Instant | None:
-    """When a replaced version is deleted. `newer`: how many noncurrent versions of its key are newer than it."""
-    if newer < rule.get("kept_versions", 0):
-        return None
-    return _midnight_after(noncurrent_since, rule.get("noncurrent_days"))
-
-
-def marker_expires_at(rule: Rule, created_at: Instant) -> Instant | None:
-    """When a delete marker with no versions left under it is deleted: at once if the rule says so, else by age."""
-    return created_at if rule.get("lone_markers") else expires_at(rule, created_at)
-
-
-def upload_expires_at(rule: Rule, initiated_at: Instant) -> Instant | None:
-    """When a multipart upload that was not completed is aborted."""
-    return _midnight_after(initiated_at, rule.get("upload_days"))
-
-
 def expiration_header(
     rules: Sequence[Rule], key: str, tags: Mapping[str, str], size: int, created_at: Instant
 ) -> str | None:
@@ -119,12 +67,6 @@ def expiration_header(
         return None
     at, name = min(due, key=lambda found: found[0])
     return f'expiry-date="{http_date(at)}", rule-id="{quote(name, safe="")}"'
-
-
-def _midnight_after(start: Instant, days: int | None) -> Instant | None:
-    if days is None:
-        return None
-    return min(_LAST_DAY, float(math.ceil(start / _DAY_SECONDS + days) * _DAY_SECONDS))
 
 
 def _rule(node: Node, place: int) -> Rule:
