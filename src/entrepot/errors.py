@@ -130,13 +130,27 @@ class TooOften(Busy):
 
 
 class DigestMismatch(EntrepotError):
-    """The bytes are not the ones that were promised; nothing was kept. `algorithm` names the checksum that differs."""
+    """The bytes are not the ones that were promised; nothing was kept. `algorithm` names the checksum that differs.
+
+    `found` is the one of the bytes, `claimed` the one that was promised, both in hex.
+    """
 
     code = "checksum"
 
-    def __init__(self, what: str = "", *, why: str = "", advice: str = "", algorithm: str = "") -> None:
+    def __init__(
+        self,
+        what: str = "",
+        *,
+        why: str = "",
+        advice: str = "",
+        algorithm: str = "",
+        found: str = "",
+        claimed: str = "",
+    ) -> None:
         super().__init__(what, why=why, advice=advice)
         self.algorithm = algorithm
+        self.found = found
+        self.claimed = claimed
 
 
 class Conflict(EntrepotError):

@@ -33,8 +33,10 @@ from entrepot.services.areas import Areas
 from entrepot.services.buckets import Buckets
 from entrepot.services.federation import Fetch, Provider, Userinfo
 from entrepot.services.identity import Identity
+from entrepot.services.joining import Joining
 from entrepot.services.links import Links
 from entrepot.services.multipart import Multipart
+from entrepot.services.names import Names
 from entrepot.services.objects import Objects
 from entrepot.services.projects import Projects
 from entrepot.services.staging import StagingAreas
@@ -84,6 +86,8 @@ class Server:
         self.meters = Meters()
         self.downloading = Gate(settings.max_downloads, "downloads")
         self.proxies = networks(settings.trusted_proxy)
+        names = "|".join(map(re.escape, settings.s3_hosts))
+        self._s3_hosts = re.compile(rf"(?:[^:/]+\.)?(?:{names})(?::\d+)?\Z", re.IGNORECASE) if names else None
         self._is_https = settings.public_url.startswith("https:")
         self.draining = False
         self.epoch = Epoch(catalog, settings.data)
@@ -91,16 +95,19 @@ class Server:
             catalog, master, now, job_token_secret=settings.prominence_job_token_secret or None,
             oidc=_provider(settings, fetch),
         )  # fmt: skip
-        objects = Objects(blobs, catalog, now)
+        objects = Objects(blobs, catalog, now, Names(catalog, now))
         areas = StagingAreas(blobs, catalog)
         uploads = Uploads(objects, blobs, catalog, now, areas)
         multipart = Multipart(objects, blobs, catalog, now, areas)
+        joining = Joining(objects, blobs, catalog, now, areas)
         links = Links(self.identity, catalog, now, settings.prominence_signature)
         project_service = Projects(catalog, now)
         administration = Administration(Accounts(catalog, self.identity, now), project_service)
         url = settings.public_url.rstrip("/")
         self.data = Data(self.identity, Areas(catalog, now), objects, links, url)
-        self.s3 = S3(self.identity, objects, multipart, Buckets(catalog, now), project_service, now, settings.s3_hosts)
+        self.s3 = S3(
+            self.identity, objects, multipart, joining, Buckets(catalog, now), project_service, now, settings.s3_hosts
+        )
         self.api = Api(self.identity, objects, uploads, project_service, links, administration, now, url)
         self.ops = Ops(self.identity, self.meters.registry, self.state)
         for endpoint in (self.data, self.s3, self.api, self.ops):
@@ -135,6 +142,8 @@ class Server:
     def endpoint_of(self, request: Request) -> Endpoint[Any]:
         """The protocol a request is for, by its raw path and the proof it carries."""
         path, query = request.raw_path, request.raw_query
+        if self._s3_hosts and self._s3_hosts.match(request.host):
+            return self.s3
         if path.startswith(b"/api/v1/"):
             return self.api
         if _OPS.match(path):

@@ -2,8 +2,8 @@
 
     find_proof(fields)  ->  verify(proof, its secret, now)  ->  check(policy, fields, bucket, now)
 
-`now` and `expires_at` are seconds since the epoch. A form that cannot be read is BadRequest (S3: InvalidPolicyDocument
-and such), one that is not allowed is Denied.
+`now` and `expires_at` are seconds since the epoch. A form that cannot be read is BadForm, its policy BadPolicy, one
+that is not allowed BadProof.
 
 Source: AWS S3, "Browser-Based Uploads Using POST"; botocore `generate_presigned_post` for what our own forms look like.
 """
@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from entrepot.auth import sigv2, sigv4
-from entrepot.auth.sigv2 import Expired, WrongSignature, form_table
+from entrepot.auth.sigv2 import BadForm, BadProof, Expired, SignedTwice, WrongSignature, form_table
 from entrepot.auth.sigv4 import ALGORITHM, DEFAULT_REGION, MAX_EXPIRES_SECONDS, Credential
-from entrepot.errors import BadRequest, Denied
+from entrepot.errors import BadRequest
 from entrepot.model import Instant
 from entrepot.strict_json import read_object
 
@@ -32,6 +32,10 @@ UNCONDITIONED: Final = frozenset({"file", "policy", "signature", "x-amz-signatur
 
 _EXPIRATION: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?Z\Z", re.ASCII)
 _V4_WORDS: Final = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature", "policy")
+
+
+class BadPolicy(BadRequest):
+    """A policy that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,36 +81,36 @@ class _Condition:
 def find_proof(fields: Fields) -> FormProof | sigv2.FormProof | None:
     """The one proof of a form, V4 or V2, None if it has neither policy nor signature.
 
-    Raises: BadRequest for two proofs, a field twice, over 100 fields or 64 KiB, an incomplete proof.
+    Raises: SignedTwice; BadForm for a field twice, over 100 fields or 64 KiB, an incomplete proof.
     """
     table = form_table(fields)
     new, old = _parse_v4(table), sigv2.parse_form(table)
     if new and old:
-        raise BadRequest("the form is signed twice", advice="sign it with V4 alone")
+        raise SignedTwice("the form is signed twice", advice="sign it with V4 alone")
     if "policy" in table and not (new or old):
-        raise BadRequest("the form has a policy but no signature")
+        raise BadForm("the form has a policy but no signature")
     return new or old
 
 
 def verify(proof: FormProof | sigv2.FormProof, secret: str, now: Instant, region: str = DEFAULT_REGION) -> None:
     """Nothing, if `secret` signed this policy text, for V4 less than 7 days ago.
 
-    Raises: WrongSignature, Expired, ClockSkewed (all Denied); BadRequest for another scope.
+    Raises: WrongSignature, Expired, ClockSkewed (all BadProof); BadForm for another scope.
     """
     match proof:
         case sigv2.FormProof():
             sigv2.verify_form(proof, secret)
         case FormProof(credential, date, signature, policy):
-            sigv4.check_lifetime(sigv4.scoped_time(credential, date, region), MAX_EXPIRES_SECONDS, now)
+            sigv4.check_lifetime(sigv4.scoped_time(credential, date, BadForm, region), MAX_EXPIRES_SECONDS, now)
             if not sigv4.is_signature(signature, secret, credential, policy.encode()):
-                raise WrongSignature(policy.encode())
+                raise WrongSignature(policy.encode(), credential.access_key, signature)
 
 
 def check(policy_base64: str, fields: Fields, bucket: str, now: Instant) -> Policy:
     """What the policy allows, if it allows these fields into `bucket` (the one in the path) now.
 
     Give `key` with `${filename}` already filled in, so that conditions hold for the real name. The size is for whoever
-    reads the file. Raises: BadRequest if the policy is malformed; Expired, Denied if it does not allow the form.
+    reads the file. Raises: BadPolicy; Expired, BadProof if it does not allow the form.
     """
     document = _document(policy_base64)
     expires_at = _expiration(document["expiration"])
@@ -116,13 +120,13 @@ def check(policy_base64: str, fields: Fields, bucket: str, now: Instant) -> Poli
     sent = form_table(fields)
     sent_names = {name for name in sent if name not in UNCONDITIONED and not name.startswith("x-ignore-")}
     if extra := sorted((sent_names | {"bucket"}) - {condition.name for condition in conditions}):
-        raise Denied(f"the policy has no condition for {', '.join(extra)}")
+        raise BadProof(f"the policy has no condition for {', '.join(extra)}")
     if sent.get("bucket", bucket) != bucket:
-        raise Denied("the form names another bucket than its path")
+        raise BadProof("the form names another bucket than its path")
     values = {**sent, "bucket": bucket}
     for condition in conditions:
         if condition.name not in values or not condition.holds(values[condition.name]):
-            raise Denied(f"the form does not meet the policy's condition for {condition.name!r}")
+            raise BadProof(f"the form does not meet the policy's condition for {condition.name!r}")
     return policy
 
 
@@ -163,8 +167,8 @@ def _parse_v4(table: Mapping[str, str]) -> FormProof | None:
         return None
     algorithm, credential, date, signature, policy = (table.get(name, "") for name in _V4_WORDS)
     if algorithm != ALGORITHM or not (signature and policy):
-        raise BadRequest(f"a V4 form has {', '.join(_V4_WORDS)}")
-    return FormProof(Credential.parse(credential), date, signature, policy)
+        raise BadForm(f"a V4 form has {', '.join(_V4_WORDS)}")
+    return FormProof(Credential.parse(credential, BadForm), date, signature, policy)
 
 
 def _exactly(fields: Mapping[str, str]) -> list[dict[str, str]]:
@@ -176,8 +180,8 @@ def _encoded(expires_at: Instant, conditions: Sequence[Mapping[str, str]]) -> st
     return base64.b64encode(json.dumps({"expiration": expiration, "conditions": conditions}).encode()).decode()
 
 
-def _malformed(why: str) -> BadRequest:
-    return BadRequest("the policy cannot be read", why=why)
+def _malformed(why: str) -> BadPolicy:
+    return BadPolicy("the policy cannot be read", why=why)
 
 
 def _document(policy_base64: str) -> dict[str, Any]:

@@ -87,12 +87,24 @@ class SignedTwice(BadRequest):
     """A request with two proofs."""
 
 
-class BadForm(BadRequest):
-    """A form whose fields cannot be read, or do not make a proof."""
+class Malformed(BadRequest):
+    """A proof that cannot be read. `region` is the one it should be for, if that is what is wrong with it."""
+
+    def __init__(self, what: str, *, why: str = "", advice: str = "", region: str = "") -> None:
+        super().__init__(what, why=why, advice=advice)
+        self.region = region
 
 
-class BadQuery(BadRequest):
-    """A proof in a query that cannot be read."""
+class BadHeader(Malformed):
+    """In the Authorization header."""
+
+
+class BadQuery(Malformed):
+    """In the query."""
+
+
+class BadForm(Malformed):
+    """Among the fields of a form; or fields that cannot be read at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +222,7 @@ def verify(proof: QueryProof, secret: str, request: SignedRequest, now: Instant,
     """Nothing, if `secret` signed this very request and its time is not over.
 
     `resource` is the raw path with the bucket in front, where the bucket came from the Host header.
-    Raises: WrongSignature, Expired (both Denied); BadRequest.
+    Raises: WrongSignature, Expired (both BadProof); BadQuery.
     """
     path = request.raw_path if resource is None else resource
     text = string_to_sign(request.method, path, request.raw_query, request.headers, proof.expires)

@@ -21,11 +21,13 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from entrepot.auth import sigv2
 from entrepot.auth.sigv2 import (
+    BadHeader,
     BadProof,
     BadQuery,
     ClockSkewed,
     Expired,
     Headers,
+    Malformed,
     SignedRequest,
     SignedTwice,
     WrongSignature,
@@ -47,21 +49,6 @@ _INTEGER: Final = re.compile(r"-?[0-9]{1,15}\Z")
 _QUERY_NAMES: Final = ("algorithm", "credential", "date", "expires", "signedheaders", "signature")
 
 
-class BadHeader(BadRequest):
-    """A proof in the Authorization header that cannot be read."""
-
-
-class BadScope(BadRequest):
-    """A credential that cannot sign this: for another day, region or service, or no credential at all.
-
-    `region` is the one it should be for, if that is what differs. Whoever reads the proof says where it stood.
-    """
-
-    def __init__(self, what: str, *, advice: str = "", region: str = "") -> None:
-        super().__init__(what, advice=advice)
-        self.region = region
-
-
 @dataclass(frozen=True, slots=True)
 class Credential:
     """Whose key, and what it may sign: `<access key>/<day>/<region>/<service>/<end>`."""
@@ -73,11 +60,11 @@ class Credential:
     end: str = "aws4_request"
 
     @classmethod
-    def parse(cls, text: str) -> "Credential":
-        """The credential `text` holds. Raises: BadRequest."""
+    def parse(cls, text: str, malformed: type[Malformed] = BadHeader) -> "Credential":
+        """The credential `text` holds. Raises: `malformed`."""
         parts = text.rsplit("/", 4)
         if len(parts) != 5 or not all(parts):
-            raise BadRequest("a credential is <access key>/<day>/<region>/s3/aws4_request")
+            raise malformed("a credential is <access key>/<day>/<region>/s3/aws4_request")
         return cls(*parts)
 
     @property
@@ -101,59 +88,67 @@ class Proof:
         """The access key id whose secret must have signed."""
         return self.credential.access_key
 
+    @property
+    def malformed(self) -> type[Malformed]:
+        """What a mistake in it is called: by where it stands."""
+        return BadHeader if self.expires_seconds is None else BadQuery
+
 
 def find_proof(request: SignedRequest) -> Proof | sigv2.QueryProof | None:
     """The one AWS proof of a request, V4 or V2, None if it has none. Bearer, Basic and other words are not looked at.
 
-    Raises: BadRequest for two proofs, a parameter twice, a malformed proof or a V2 header; Denied.
+    Raises: SignedTwice; Malformed, also for a parameter twice; BadProof; BadRequest for a V2 header.
     """
     header, query, old = parse_header(request), parse_query(request.raw_query), sigv2.parse_query(request.raw_query)
     if sum(proof is not None for proof in (header, query, old)) > 1:
-        raise BadRequest("the request is signed twice", advice="send one signature, in the header or in the query")
+        raise SignedTwice("the request is signed twice", advice="send one signature, in the header or in the query")
     return header or query or old
 
 
 def parse_header(request: SignedRequest) -> Proof | None:
-    """The V4 proof in the Authorization header, None if that is missing or another's. Raises: BadRequest; Denied."""
+    """The V4 proof in the Authorization header, None if that is missing or another's.
+
+    Raises: SignedTwice; BadHeader; BadRequest for V2.
+    """
     sent = [value for name, value in request.headers if name.lower() == b"authorization"]
     ours = [value for value in sent if value.startswith(b"AWS")]
     if not ours:
         return None
     if len(sent) > 1:
-        raise BadRequest("two Authorization headers")
+        raise SignedTwice("two Authorization headers")
     scheme, _, rest = text_of(ours[0]).partition(" ")
     if scheme != ALGORITHM:
-        raise BadRequest("this kind of signature is not read in a header", advice=f"sign with {ALGORITHM}")
+        raise BadRequest(f"The authorization mechanism you have provided is not supported. Please use {ALGORITHM}.")
     words = [part.strip().partition("=") for part in rest.split(",")]
     parts = {name: value for name, _, value in words}
     if len(words) != 3 or not parts.keys() == {"Credential", "SignedHeaders", "Signature"}:
-        raise BadRequest(f"an {ALGORITHM} header has Credential, SignedHeaders and Signature, each once")
+        raise BadHeader(f"an {ALGORITHM} header has Credential, SignedHeaders and Signature, each once")
     signed = tuple(parts["SignedHeaders"].split(";"))
-    return Proof(Credential.parse(parts["Credential"]), _header_date(request), signed, parts["Signature"])
+    return Proof(Credential.parse(parts["Credential"], BadHeader), _header_date(request), signed, parts["Signature"])
 
 
 def parse_query(raw_query: bytes) -> Proof | None:
-    """The V4 proof in a query, None if there is none; names in any case. Raises: BadRequest."""
+    """The V4 proof in a query, None if there is none; names in any case. Raises: BadQuery."""
     pairs = [(name[6:].lower(), value) for name, value in parameters(raw_query) if name[:6].lower() == b"x-amz-"]
     table = dict(pairs)
     if not {b"algorithm", b"credential", b"signature"}.intersection(table):
         return None
     if len(table) < len(pairs):
-        raise BadRequest("an X-Amz query parameter was sent twice")
+        raise BadQuery("an X-Amz query parameter was sent twice")
     algorithm, credential, date, expires, headers, signature = (text_of(table.get(n.encode())) for n in _QUERY_NAMES)
     if not (date and headers and signature):
-        raise BadRequest("a signed URL has X-Amz-Algorithm, -Credential, -Date, -Expires, -SignedHeaders, -Signature")
+        raise BadQuery("a signed URL has X-Amz-Algorithm, -Credential, -Date, -Expires, -SignedHeaders, -Signature")
     if algorithm != ALGORITHM or not _INTEGER.match(expires):
-        raise BadRequest(f"X-Amz-Algorithm is {ALGORITHM}, X-Amz-Expires a number of seconds")
-    return Proof(Credential.parse(credential), date, tuple(headers.split(";")), signature, int(expires))
+        raise BadQuery(f"X-Amz-Algorithm is {ALGORITHM}, X-Amz-Expires a number of seconds")
+    return Proof(Credential.parse(credential, BadQuery), date, tuple(headers.split(";")), signature, int(expires))
 
 
-def verify(proof: Proof, secret: str, request: SignedRequest, now: Instant, region: str = DEFAULT_REGION) -> None:
-    """Nothing, if `secret` signed this very request, for this day, region and service, and in time.
+def verify(proof: Proof, secret: str, request: SignedRequest, now: Instant, region: str = DEFAULT_REGION) -> bytes:
+    """The canonical request, if `secret` signed this very request, for this day, region and service, and in time.
 
-    Raises: WrongSignature, Expired, ClockSkewed, Denied; BadRequest for another scope or no payload word.
+    Raises: WrongSignature, Expired, ClockSkewed, BadProof; Malformed for another scope; BadRequest for no payload word.
     """
-    signed_at = scoped_time(proof.credential, proof.date, region)
+    signed_at = scoped_time(proof.credential, proof.date, proof.malformed, region)
     if proof.expires_seconds is not None:
         check_lifetime(signed_at, proof.expires_seconds, now)
     elif abs(now - signed_at) > WINDOW_SECONDS:
@@ -165,8 +160,8 @@ def verify(proof: Proof, secret: str, request: SignedRequest, now: Instant, regi
         canonical = canonical_request(request.method, path, query, request.headers, proof.signed_headers, payload)
         text = string_to_sign(proof.date, proof.credential.scope, canonical)
         if is_signature(proof.signature, secret, proof.credential, text):
-            return
-    raise WrongSignature(text, canonical)
+            return canonical
+    raise WrongSignature(text, proof.access_key, proof.signature, canonical)
 
 
 def payload_word(proof: Proof, request: SignedRequest) -> str:
@@ -179,8 +174,10 @@ def payload_word(proof: Proof, request: SignedRequest) -> str:
     if not words and proof.expires_seconds is not None:
         moved = [value or b"" for sent, value in parameters(request.raw_query) if sent.lower() == name]
         words = moved or [UNSIGNED_PAYLOAD.encode()]
-    if len(words) != 1:
-        raise BadRequest("x-amz-content-sha256 is missing or was sent twice")
+    if not words:
+        raise BadRequest("Missing required header for this request: x-amz-content-sha256")
+    if len(words) > 1:
+        raise BadRequest("x-amz-content-sha256 was sent twice")
     return text_of(words[0])
 
 
@@ -231,24 +228,26 @@ def is_signature(signature: str, secret: str, credential: Credential, text: byte
     return hmac.compare_digest(sign(secret, credential, text).encode(), signature.encode())
 
 
-def scoped_time(credential: Credential, date: str, region: str) -> Instant:
-    """When it was signed. Raises: BadRequest if the scope is not that day, our region or us-east-1, s3; Denied."""
+def scoped_time(credential: Credential, date: str, malformed: type[Malformed], region: str) -> Instant:
+    """When it was signed. Raises: `malformed` if its scope is not that day, our region or us-east-1, s3; BadProof."""
     if not _DATE.match(date):
-        raise Denied("a signature needs a date as 20261121T080000Z")
-    if credential.day != date[:8] or credential.region not in (region, DEFAULT_REGION):
-        raise BadRequest("the credential is for another day or region", advice=f"sign for {region}")
+        raise BadProof("AWS authentication requires a valid date", why="x-amz-date is one as 20261121T080000Z")
+    if credential.day != date[:8]:
+        raise malformed("the credential is for another day than the date")
+    if credential.region not in (region, DEFAULT_REGION):
+        raise malformed("the region of the credential is wrong", advice=f"sign for {region}", region=region)
     if (credential.service, credential.end) != ("s3", "aws4_request"):
-        raise BadRequest("the credential is not for s3/aws4_request")
+        raise malformed("the credential is not for s3/aws4_request")
     try:
         return datetime.fromisoformat(date).timestamp()
     except ValueError as error:
-        raise Denied("a signature needs a date that exists") from error
+        raise BadProof("AWS authentication requires a date that exists") from error
 
 
 def check_lifetime(signed_at: Instant, seconds: int, now: Instant) -> None:
-    """Nothing, if now is within the 1 to 604,800 seconds it is good for. Raises: Denied, ClockSkewed, Expired."""
+    """Nothing, if now is within the 1 to 604,800 seconds it is good for. Raises: BadProof, ClockSkewed, Expired."""
     if not 1 <= seconds <= MAX_EXPIRES_SECONDS:
-        raise Denied(f"X-Amz-Expires is 1 to {MAX_EXPIRES_SECONDS} seconds")
+        raise BadProof(f"X-Amz-Expires is 1 to {MAX_EXPIRES_SECONDS} seconds")
     if signed_at - now > WINDOW_SECONDS:
         raise ClockSkewed("the signature was made more than 15 minutes in the future", advice="set the clock")
     if now >= signed_at + seconds:
@@ -302,7 +301,7 @@ def _check_signed_headers(signed: Sequence[str], request: SignedRequest) -> None
     sent = {name.lower() for name, _ in request.headers}
     needed = {"host"} | {name.decode("latin-1") for name in sent if name.startswith(b"x-amz-")}
     if unsigned := sorted(needed.difference(signed)):
-        raise Denied(
+        raise BadProof(
             f"these headers were not signed: {', '.join(unsigned)}", advice="sign host and every x-amz-* header"
         )
 

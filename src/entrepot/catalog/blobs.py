@@ -53,6 +53,7 @@ _LEASE: Final = Query(
     .values(digest=bindparam("digest"), holder=bindparam("holder"), until=bindparam("until"))
     .on_conflict_do_update(index_elements=["digest", "holder"], set_={"until": bindparam("until")})
 )
+_END_LEASE: Final = Query(delete(lease).where(lease.c.holder == bindparam("holder")))
 _LEASED: Final = Query(
     select(lease.c.until).where(lease.c.digest == bindparam("digest"), lease.c.holder == bindparam("holder"))
 )
@@ -183,6 +184,11 @@ def let_go(tx: Transaction, kind: str, owner_id: int) -> None:
 def take_lease(tx: Transaction, digest: Digest, holder: str, until: Instant) -> None:
     """Keep these bytes until then for someone who was told they are here."""
     tx.run(_LEASE, digest=digest.hex, holder=holder, until=until)
+
+
+def end_lease(tx: Transaction, holder: str) -> None:
+    """This holder needs its bytes no more."""
+    tx.run(_END_LEASE, holder=holder)
 
 
 def leased_until(tx: Transaction, digest: Digest, holder: str) -> Instant:

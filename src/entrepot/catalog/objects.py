@@ -4,13 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Double, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Double, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog import blobs, projects, versions
 from entrepot.catalog.database import LostRace, Query, Row, Transaction
 from entrepot.catalog.ids import row_id
-from entrepot.catalog.schema import blob, inline_blob, object_
+from entrepot.catalog.schema import blob, bucket, inline_blob, object_, project
 from entrepot.errors import Denied, NothingToReplace, PreconditionFailed
 from entrepot.model import (
     ALWAYS,
@@ -77,6 +77,22 @@ _BELOW: Final = Query(
         object_.c.name < bindparam("stop"),
         LIVE,
     )
+    .limit(bindparam("limit"))
+)
+_DIGESTS: Final = Query(
+    select(object_.c.digest, func.max(object_.c.size))
+    .select_from(
+        object_.join(bucket, bucket.c.id == object_.c.bucket_id).join(project, project.c.id == bucket.c.project_id)
+    )
+    .where(
+        project.c.name == bindparam("project"),
+        object_.c.digest >= bindparam("start"),
+        object_.c.digest > bindparam("after"),
+        object_.c.digest < bindparam("stop"),
+        LIVE,
+    )
+    .group_by(object_.c.digest)
+    .order_by(object_.c.digest)
     .limit(bindparam("limit"))
 )
 _BY_VERSION: Final = Query(select(*COLUMNS).where(*_HERE, object_.c.version == bindparam("version")))
@@ -257,6 +273,14 @@ def buckets_with(tx: Transaction, digest: Digest, now: Instant) -> list[int]:
     while row := tx.row(_BUCKET_WITH, digest=digest.hex, after=found[-1] if found else -1, now=now):
         found.append(row[0])
     return found
+
+
+def digests_of(
+    tx: Transaction, project_name: str, prefix: str, after: str, limit: int, now: Instant
+) -> list[tuple[Digest, int]]:
+    """Up to `limit` digests of live names of that project, in order, with the size of their bytes."""
+    rows = tx.rows(_DIGESTS, project=project_name, start=prefix, after=after, stop=prefix + "g", now=now, limit=limit)
+    return [(Digest(digest), size) for digest, size in rows]
 
 
 def names_below(

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog.database import Query, Row, Transaction
 from entrepot.catalog.schema import part, upload
 from entrepot.catalog.uploads import Upload, upload_of
 from entrepot.model import Instant
+
+REFERS: Final = "="
+"""Begins the `area` of a part whose bytes are those of a blob; the digest follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,20 @@ _OF: Final = Query(
     .where(part.c.upload_id == bindparam("upload_id"))
     .order_by(part.c.number)
 )
+_FIND: Final = Query(
+    select(*(c for c in part.c if c.name != "upload_id")).where(
+        part.c.upload_id == bindparam("upload_id"), part.c.number == bindparam("number")
+    )
+)
 _DROP: Final = Query(delete(part).where(part.c.upload_id == bindparam("upload_id")))
 _DROP_ONE: Final = Query(
     delete(part).where(part.c.upload_id == bindparam("upload_id"), part.c.number == bindparam("number"))
 )
-_AREAS: Final = Query(select(part.c.upload_id, part.c.number, part.c.area).where(part.c.area != ""))
+_AREAS: Final = Query(
+    select(part.c.upload_id, part.c.number, part.c.area).where(
+        part.c.area != "", func.substr(part.c.area, 1, 1) != REFERS
+    )
+)
 _SET_SIZE: Final = Query(
     update(upload)
     .values(part_size=bindparam("size"))
@@ -72,6 +84,12 @@ def add(tx: Transaction, upload_id: str, added: Part) -> None:
 def of(tx: Transaction, upload_id: str) -> list[Part]:
     """The parts of an upload, by number."""
     return [_part_of(row) for row in tx.rows(_OF, upload_id=upload_id)]
+
+
+def find(tx: Transaction, upload_id: str, number: int) -> Part | None:
+    """The part of that number."""
+    row = tx.row(_FIND, upload_id=upload_id, number=number)
+    return _part_of(row) if row else None
 
 
 def _part_of(row: Row) -> Part:

@@ -182,6 +182,9 @@ object_part = Table(
     Column("md5", Text, nullable=False),
     Column("sha256", Text, nullable=False),
     Column("checksum", Text),  # of the upload's algorithm
+    Column("digest", Text, nullable=False),  # of the whole
+    Column("algorithm", Text, nullable=False),
+    Index("object_part_sha256", "sha256"),
     sqlite_with_rowid=False,
 )
 

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from entrepot.catalog import blobs
 from entrepot.catalog.database import Query, Row, Transaction
 from entrepot.catalog.ids import row_id
+from entrepot.catalog.parts import Part
 from entrepot.catalog.schema import blob, inline_blob, object_, object_part, object_version
 from entrepot.errors import Deleted
 from entrepot.model import EMPTY_DIGEST, Blob, Bucket, Digest, Instant, StoredObject, VersionId
@@ -68,6 +69,15 @@ _PARTS: Final = Query(
     )
     .where(object_part.c.version == bindparam("version"))
     .order_by(object_part.c.number)
+)  # fmt: skip
+_PARTS_WITH: Final = Query(
+    select(
+        object_part.c.digest, object_part.c.start, object_part.c.size, object_part.c.md5, object_part.c.checksum,
+        object_part.c.algorithm,
+    )
+    .where(object_part.c.sha256 == bindparam("sha256"))
+    .distinct()
+    .limit(16)
 )  # fmt: skip
 _DROP_PARTS: Final = Query(delete(object_part).where(object_part.c.version == bindparam("version")))
 
@@ -203,11 +213,17 @@ def purge(tx: Transaction, found: list[int]) -> None:
         tx.run(_TAKE, version=version)
 
 
-def add_part(
-    tx: Transaction, version: int, number: int, start: int, size: int, md5: str, sha256: str, checksum: str | None
-) -> None:
-    """One part of an object that was sent in parts."""
-    tx.run(_ADD_PART, version=version, number=number, start=start, size=size, md5=md5, sha256=sha256, checksum=checksum)
+def add_part(tx: Transaction, version: int, digest: Digest, algorithm: str, place: int, part: Part) -> None:
+    """One part of an object that was sent in parts: of which bytes, and where in them it begins."""
+    tx.run(
+        _ADD_PART, version=version, number=part.number, start=place, size=part.size, md5=part.md5, sha256=part.sha256,
+        checksum=part.checksum, digest=digest.hex, algorithm=algorithm,
+    )  # fmt: skip
+
+
+def parts_with(tx: Transaction, sha256: str) -> list[Row]:
+    """Parts with that checksum: digest of the whole, start, size, md5, checksum and its algorithm; up to 16."""
+    return tx.rows(_PARTS_WITH, sha256=sha256)
 
 
 def parts(tx: Transaction, version: int) -> list[Row]:

@@ -11,7 +11,7 @@ from entrepot.failpoints import failpoint
 from entrepot.model import Bucket, Clock, CommonPrefix, StoredObject
 from entrepot.services import lifecycle
 from entrepot.services.lifecycle import Rule
-from entrepot.services.objects import id_of
+from entrepot.services.names import id_of
 from entrepot.services.retention import is_locked
 from entrepot.services.staging import StagingAreas
 

@@ -4,22 +4,18 @@ import errno
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from entrepot.auth.permissions import may, require_known
-from entrepot.catalog import audit, blobs, listing, objects, uploads, versions
+from entrepot.catalog import audit, blobs, objects, uploads, versions
 from entrepot.catalog.database import Catalog, Transaction
-from entrepot.catalog.ids import text_id
 from entrepot.errors import (
     BadName,
-    Denied,
     DigestMismatch,
     EntrepotError,
     MarkerAsked,
     NotFound,
     NoVersion,
-    QuotaExceeded,
     TooLarge,
 )
 from entrepot.failpoints import failpoint
@@ -45,19 +41,20 @@ from entrepot.model import (
     Stamp,
     StoredObject,
     VersionId,
-    VersionPage,
 )
 from entrepot.names import object_key
+from entrepot.services.names import Names, id_of
 from entrepot.services.places import allowed, can_read, hide_missing, holder_of
-from entrepot.services.retention import default_retention, is_locked
+from entrepot.services.retention import default_retention
+from entrepot.services.room import Room
 from entrepot.storage.blobs import DAY, BlobStore, Received
 
-STEP: Final = 64 << 20
-"""How much room is kept at a time for a body of unknown length."""
-ONE_REQUEST_SECONDS: Final = 7 * 86400.0
 MAX_KEY_BYTES: Final = 1024
 MAX_AREA_KEY_BYTES: Final = 1280
 MAX_LABELS_BYTES: Final = 2048
+DIGESTS: Final = "sha256"
+"""A virtual bucket: its keys are the digests the caller may read by some name."""
+_HEX: Final = re.compile(r"[0-9a-f]{64}\Z")
 OWN_LABEL: Final = "prominence_sha256"
 """What the server itself says of an object; no client's word."""
 _LABEL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}\Z")
@@ -84,72 +81,9 @@ class PartOfObject:
     checksum: str | None
 
 
-def id_of(stored: StoredObject) -> VersionId:
-    """The id of that version."""
-    return VersionId.of(stored.version, unversioned=stored.unversioned)
-
-
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """What was removed, and the marker that stands in its place; both None if there was nothing."""
-
-    removed: StoredObject | None
-    marker: StoredObject | None
-
-
-@dataclass(slots=True)
-class Room:
-    """The reservation of one running upload: a row that holds quota, and the id its bytes are staged under."""
-
-    catalog: Catalog
-    now: Clock
-    project_id: int
-    principal_id: int
-    id: str = ""
-    reserved: int = 0
-
-    async def cover(self, size: int) -> str:
-        """As `Reservation.cover`: the first time exactly what is known, then in steps."""
-        if self.id and size <= self.reserved:
-            return self.id
-        if self.id:
-            await self._grow(size - self.reserved)
-        else:
-            await self._begin(size)
-        failpoint("upload.reserved")
-        return self.id
-
-    async def _begin(self, size: int) -> None:
-        new_id = text_id()
-
-        def begin(tx: Transaction) -> None:
-            now = self.now()
-            uploads.begin(
-                tx, new_id, self.project_id, self.principal_id, now, now + ONE_REQUEST_SECONDS, size=None,
-                reserve=size, facts={},
-            )  # fmt: skip
-
-        await self.catalog.write(begin)
-        self.id, self.reserved = new_id, size
-
-    async def _grow(self, need: int) -> None:
-        for more in (max(STEP, need), need):  # near the quota, no more than is there to be kept
-            try:
-                await self.catalog.write(
-                    partial(uploads.grow, project_id=self.project_id, upload_id=self.id, more=more)
-                )
-            except QuotaExceeded:
-                if more == need:
-                    raise
-            else:
-                self.reserved += more
-                return
-
-    async def release(self) -> None:
-        """Free what was reserved: the upload came to nothing."""
-        if self.id:
-            await self.catalog.write(lambda tx: uploads.drop(tx, self.id))
-            failpoint("quota.released")
+def as_object(digest: Digest, size: int, md5: str | None) -> StoredObject:
+    """Bytes as an object of the virtual bucket of digests; as old as all time."""
+    return StoredObject(0, "", DIGESTS, digest.hex, digest, size, md5 or digest.hex, "binary/octet-stream", {}, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +93,7 @@ class Objects:
     blobs: BlobStore
     catalog: Catalog
     now: Clock
+    names: Names
 
     async def put(
         self,
@@ -308,6 +243,8 @@ class Objects:
         self, tx: Transaction, principal: Principal, name: ObjectName, version: VersionId | None = None
     ) -> tuple[StoredObject, Blob]:
         """As `find`, within a transaction."""
+        if name.bucket == DIGESTS:
+            return self._by_digest(tx, principal, name.key)
         bucket, _ = allowed(tx, principal, Action.GET, name)
         found = objects.find_with_blob(tx, bucket, name.key)
         if version is not None and (found is None or id_of(found[0]) != version):
@@ -320,6 +257,26 @@ class Objects:
             hide_missing(tx, principal, bucket, name.key)
             raise NotFound("no such object") if version is None else NoVersion("no such version")
         return found[0], found[1]
+
+    def _by_digest(self, tx: Transaction, principal: Principal, key: str) -> tuple[StoredObject, Blob]:
+        """The bytes of that digest, as an object of the virtual bucket of digests."""
+        require_known(principal)
+        blob = blobs.find(tx, Digest(key)) if _HEX.match(key) else None
+        if blob is None or not can_read(tx, principal, blob.digest, self.now()):
+            raise NotFound("no such object")
+        return as_object(blob.digest, blob.size, blob.checksums.get(Algorithm.MD5)), blob
+
+    async def digests(self, principal: Principal, prefix: str, after: str, limit: int) -> Page:
+        """A page of the virtual bucket of digests: those of the caller's project that it may read. Raises: NotFound."""
+        require_known(principal)
+
+        def look_up(tx: Transaction) -> Page:
+            found = objects.digests_of(tx, principal.project, prefix, after, limit + 1, self.now())
+            mine = [one for one in found[:limit] if can_read(tx, principal, one[0], self.now())]
+            items = tuple(as_object(digest, size, None) for digest, size in mine)
+            return Page(items, found[limit - 1][0].hex if len(found) > limit else None)
+
+        return await self.catalog.read(look_up) if limit else Page(())
 
     async def find_digest(self, principal: Principal, digest: Digest) -> Blob:
         """That blob, if the principal may read it under some name. Raises: NotFound; Unauthenticated."""
@@ -386,140 +343,6 @@ class Objects:
 
         await self.catalog.write(out_of_sight)
         failpoint("scrub.quarantined")
-
-    async def page(
-        self,
-        principal: Principal,
-        name: ObjectName,
-        *,
-        prefix: str = "",
-        after: str = "",
-        limit: int = 1000,
-        delimiter: str = "",
-    ) -> Page:
-        """A page of the live names of the bucket of `name`. Raises: NotFound; Denied; Unauthenticated."""
-
-        def look_up(tx: Transaction) -> Page:
-            bucket, _ = allowed(tx, principal, Action.LIST, replace(name, key=prefix))
-            if not limit:
-                return Page(())
-            return listing.page(tx, bucket, prefix, after, limit, delimiter, now=self.now())
-
-        return await self.catalog.read(look_up)
-
-    async def list_versions(
-        self,
-        principal: Principal,
-        name: ObjectName,
-        *,
-        prefix: str = "",
-        after: str = "",
-        after_version: VersionId | None = None,
-        limit: int = 1000,
-        delimiter: str = "",
-    ) -> VersionPage:
-        """A page of all versions, newest first for each name. Raises: NotFound; Denied; Unauthenticated."""
-
-        def look_up(tx: Transaction) -> VersionPage:
-            bucket, _ = allowed(tx, principal, Action.LIST, replace(name, key=prefix))
-            if not limit:
-                return VersionPage(())
-            number: int | None = None
-            if after_version:
-                marker = objects.find_any(tx, bucket, after, after_version.number)
-                number = marker.version if marker else after_version.number
-            return listing.version_page(tx, bucket, prefix, after, number, limit, delimiter, now=self.now())
-
-        return await self.catalog.read(look_up)
-
-    async def change_extra(
-        self,
-        principal: Principal,
-        name: ObjectName,
-        version: VersionId | None,
-        change: Callable[[StoredObject, Bucket], Mapping[str, Any]],
-    ) -> StoredObject:
-        """The object, with what `change` says protocols keep of it. Raises: NotFound; Denied; what `change` raises."""
-
-        def set_extra(tx: Transaction) -> StoredObject:
-            bucket, _ = allowed(tx, principal, Action.OVERWRITE, name)
-            stored = self.version(tx, bucket, name.key, version)
-            extra = change(stored, bucket)
-            objects.set_extra(tx, bucket, stored, extra)
-            text = f"{bucket.name}/{name.key}"
-            audit.record(tx, principal, "change", self.now(), project_id=bucket.project_id, name=text)
-            return replace(stored, extra=extra)
-
-        return await self.catalog.write(set_extra)
-
-    async def describe(
-        self, principal: Principal, name: ObjectName, version: VersionId | None
-    ) -> tuple[StoredObject, Bucket]:
-        """The object without its bytes, and its bucket. Raises: NotFound; Denied; Unauthenticated."""
-
-        def look_up(tx: Transaction) -> tuple[StoredObject, Bucket]:
-            bucket, _ = allowed(tx, principal, Action.GET, name)
-            return self.version(tx, bucket, name.key, version), bucket
-
-        return await self.catalog.probe(look_up)
-
-    def version(self, tx: Transaction, bucket: Bucket, key: str, version: VersionId | None) -> StoredObject:
-        """What the name points to, or that version of it. Raises: NotFound, NoVersion, Deleted, MarkerAsked."""
-        if version is None:
-            found = objects.find(tx, bucket, key)
-            if found is None and bucket.versioning:
-                versions.check_not_deleted(tx, bucket, key)
-        else:
-            found = objects.find_any(tx, bucket, key, version.number)
-        if found is None or objects.is_over(found, self.now()):
-            raise NotFound("no such object") if version is None else NoVersion("no such version")
-        if found.marker:
-            raise MarkerAsked(found.version_id)
-        return found
-
-    async def delete(
-        self,
-        principal: Principal,
-        name: ObjectName,
-        version: VersionId | None = None,
-        condition: Condition = ALWAYS,
-        *,
-        bypass: bool = False,
-    ) -> Deletion:
-        """The name is gone, or one version of it. `bypass` passes over a GOVERNANCE lock.
-
-        Raises: Denied, also for a locked version; NotFound for the bucket; PreconditionFailed.
-        """
-        done = await self.catalog.write(lambda tx: self.remove(tx, principal, name, version, condition, bypass=bypass))
-        failpoint("name.deleted")
-        return done
-
-    def remove(
-        self,
-        tx: Transaction,
-        principal: Principal,
-        name: ObjectName,
-        version: VersionId | None = None,
-        condition: Condition = ALWAYS,
-        *,
-        bypass: bool = False,
-    ) -> Deletion:
-        """As `delete`, within a commit."""
-        bucket, _ = allowed(tx, principal, Action.DELETE, name)
-        now = self.now()
-        marker: StoredObject | None = None
-        if version is None:
-            removed, marker = objects.remove(tx, bucket, name.key, now, condition)
-        else:
-            old = objects.find_any(tx, bucket, name.key, version.number)
-            if old and is_locked(old.extra.get("retention"), old.extra.get("hold"), now, bypass):
-                raise Denied("the version is locked", why="it has a retention date or a legal hold")
-            removed = objects.remove_version(tx, bucket, name.key, version.number, now)
-        if removed or marker:
-            digest = removed.digest.hex if removed and not removed.marker else None
-            text = f"{bucket.name}/{name.key}"
-            audit.record(tx, principal, "delete", now, project_id=bucket.project_id, name=text, digest=digest)
-        return Deletion(removed, marker)
 
     async def copy(
         self,

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from entrepot.catalog import parts, uploads
+from entrepot.catalog import blobs, parts, uploads
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.parts import Part
 from entrepot.catalog.uploads import Piece
@@ -46,6 +46,8 @@ class Area:
     """Its row is being changed, or a change of it failed: what the area knows may not be what the row says."""
     users: int = 0
     arriving: list[Arrival] = field(default_factory=list)
+    slots: set[int] = field(default_factory=set)
+    """Of numbered parts: those whose place here somebody has taken."""
 
     def check(self) -> None:
         """Raises: Conflict if these bytes may not change any more."""
@@ -103,11 +105,12 @@ class StagingAreas:
         def drop(tx: Transaction) -> list[Part]:
             found = parts.of(tx, upload_id)
             parts.drop(tx, upload_id)
+            blobs.end_lease(tx, f"upload:{upload_id}")
             uploads.drop(tx, upload_id)
             return found
 
         for part in await self.catalog.write(drop):
-            if part.area:
+            if part.area and not part.area.startswith(parts.REFERS):
                 await self.blobs.run(self.blobs.driver.discard, part.area)
         area = self._open.pop(upload_id, None)
         if area is None:

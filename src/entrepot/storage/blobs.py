@@ -248,6 +248,8 @@ def check_claims(sums: Mapping[Algorithm, str], claims: Claims) -> None:
                 f"the {algorithm.value} of the bytes is {sums[algorithm]}, you gave {claimed}",
                 why="they changed on the way, or the checksum is of other bytes",
                 algorithm=algorithm.value,
+                found=sums[algorithm],
+                claimed=claimed,
             )
 
 

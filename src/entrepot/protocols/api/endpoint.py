@@ -141,7 +141,7 @@ class Api(Endpoint[Call]):
     ) -> Response:
         match call:
             case ListObjects(text, prefix, after, limit, delimiter):
-                page = await self.objects.page(
+                page = await self.objects.names.page(
                     principal, _object(text, ""), prefix=prefix, after=after,
                     limit=max(1, min(limit, MAX_PAGE)), delimiter=delimiter,
                 )  # fmt: skip
@@ -153,7 +153,7 @@ class Api(Endpoint[Call]):
             case PutObject(bucket, key, expires):
                 return await self._put(principal, _object(bucket, key), expires, request)
             case DeleteObject(bucket, key):
-                if (await self.objects.delete(principal, _object(bucket, key))).removed is None:
+                if (await self.objects.names.delete(principal, _object(bucket, key))).removed is None:
                     raise NotFound("no such object")
                 return Response(204)
             case InspectObject(bucket, key):

@@ -56,7 +56,7 @@ class Data(Endpoint[Call]):
             case ListGroup(path):
                 return await _listed(await self.areas.of_group(principal, path))
             case Delete(name):
-                await self.objects.delete(principal, await self.areas.place(principal, name))
+                await self.objects.names.delete(principal, await self.areas.place(principal, name))
                 return responses.gone()
 
     def refuse(self, error: EntrepotError, request: Request) -> Response:

@@ -67,7 +67,7 @@ class BucketCalls:
         """PUT /b."""
         name = bucket_name(call.bucket)
         config: dict[str, Any] = {}
-        location = _location(await request.read(xml.MAX_BYTES))
+        location = _location(await proven.document(request))
         if location:
             config["location"] = location
         grants = await self.grants(proven.headers, principal.project)
@@ -138,7 +138,7 @@ class BucketCalls:
 
     async def set(self, call: Call, principal: Principal, request: Request, proven: Proven, what: str) -> Response:
         """PUT /b?what."""
-        data = await request.read(xml.MAX_BYTES)
+        data = await proven.document(request)
         found = await self.buckets.find(principal, call.bucket, Action.OVERWRITE)
         status = 204 if what in ("policy", "tagging") else 200
         if what == "versioning":

@@ -3,7 +3,8 @@ r"""aws-chunked bodies, with or without signatures and trailers.
     <hex>[;chunk-signature=…]\r\n<data>\r\n … 0[;chunk-signature=…]\r\n[name:value\r\n …]\r\n
 
 Data passes on as views of the pieces that came, never joined. Signatures and trailers are judged before the body ends,
-and so before anything is named. Source: AWS, "Transferring Payload in Multiple Chunks"; `auth.sigv4` for the texts.
+and so before anything is named. Source: AWS, "Transferring Payload in Multiple Chunks"; `auth.sigv4` for the texts;
+openstack/swift:test/s3api/test_input_errors.py for what AWS makes of bodies that break the rules.
 """
 
 import hashlib
@@ -17,15 +18,17 @@ from entrepot.auth import sigv4
 from entrepot.auth.sigv2 import WrongSignature
 from entrepot.errors import BodyCut
 from entrepot.model import Body, Piece
-from entrepot.protocols.s3.errors import S3Error
+from entrepot.protocols.s3.errors import S3Error, another_length, cut_short, malformed_trailer
 
 LEAST_CHUNK: Final = 8192
 """Any chunk but the last is at least so long."""
 MAX_CHUNK: Final = 5 << 30
 LINE_BYTES: Final = 4096
 TRAILER_LINES: Final = 16
-_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[ \t]*chunk-signature=([0-9a-f]{64}))?[ \t]*\r\n\Z")
-_TRAILER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*?)[ \t]*\r?\n\Z")
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;([^=\r\n]*)=([^\r\n]*))?\r\n\Z")
+# minio-go ends the line of a signed trailer with \n\r\n.
+_TRAILER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n]*)\n?\r\n\Z")
+PARAMETER: Final = b"chunk-signature"
 SIGNATURE: Final = b"x-amz-trailer-signature"
 
 Hop = Callable[[Callable[[Sequence[Piece]], list[Piece]], Sequence[Piece]], Awaitable[list[Piece]]]
@@ -41,11 +44,6 @@ class _At(Enum):
     END = auto()
 
 
-def broken(what: str) -> S3Error:
-    """The framing is not that of aws-chunked."""
-    return S3Error("IncompleteBody", what)
-
-
 @dataclass(slots=True)
 class Signer:
     """What signs the chunks: `previous` is the request's own signature at first."""
@@ -53,6 +51,8 @@ class Signer:
     secret: str = field(repr=False)
     proof: sigv4.Proof
     previous: str
+    canonical_request: bytes = field(default=b"", repr=False)
+    """Of the request; who has a chunk refused is shown it too."""
     _hash: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
     def update(self, data: Piece) -> None:
@@ -67,13 +67,13 @@ class Signer:
         self._hash = hashlib.sha256()
 
     def end_trailer(self, signature: str, lines: bytes) -> None:
-        """All trailers have come. Raises: WrongSignature."""
-        scope, digest = self.proof.credential.scope, hashlib.sha256(lines).hexdigest()
+        """All trailers have come; no trailer is signed as an empty line. Raises: WrongSignature."""
+        scope, digest = self.proof.credential.scope, hashlib.sha256(lines or b"\n").hexdigest()
         self._check(signature, sigv4.trailer_string_to_sign(self.proof.date, scope, self.previous, digest))
 
     def _check(self, signature: str, text: bytes) -> None:
         if not sigv4.is_signature(signature, self.secret, self.proof.credential, text):
-            raise WrongSignature(text)
+            raise WrongSignature(text, self.proof.access_key, signature, self.canonical_request)
         self.previous = signature
 
 
@@ -86,8 +86,7 @@ class Decoder:
         self._length, self._signer, self._trailers = length, signer, trailers
         self._at = _At.SIZE
         self._line = b""
-        self._left = self._total = 0
-        self._short = False
+        self._left = self._total = self._number = self._size = 0
         self._signature = ""
         self._lines: list[bytes] = []
 
@@ -115,25 +114,26 @@ class Decoder:
 
     def _read_line(self, piece: Piece, start: int) -> int:
         """Where the line that goes on at `start` ends; it is read once it is whole."""
-        end = bytes(piece[start : start + LINE_BYTES]).find(b"\n")
-        stop = start + end + 1 if end >= 0 else len(piece)
-        self._line += bytes(piece[start : min(stop, start + LINE_BYTES)])
-        if len(self._line) > LINE_BYTES or (end < 0 and stop - start > LINE_BYTES):
-            raise broken("a line of the chunked body is too long")
-        if end >= 0:
-            line, self._line = self._line, b""
-            self._on_line(line)
-        return stop
+        known = len(self._line)
+        self._line += bytes(piece[start : start + LINE_BYTES - known])
+        end = self._line.find(b"\r\n", max(0, known - 1)) + 2
+        if end < 2:
+            if len(self._line) >= LINE_BYTES:
+                raise cut_short()
+            return len(piece)
+        line, self._line = self._line[:end], b""
+        self._on_line(line)
+        return start + end - known
 
     def _on_line(self, line: bytes) -> None:
         if self._at is _At.SIZE:
             self._on_size(line)
         elif self._at is _At.GAP:
             if line != b"\r\n":
-                raise broken("a chunk is longer than its size says")
+                raise cut_short()
             self._end_chunk()
             self._at = _At.SIZE
-        elif line.strip():
+        elif line != b"\r\n":
             self._on_trailer(line)
         else:
             self._at = _At.END
@@ -141,16 +141,20 @@ class Decoder:
     def _on_size(self, line: bytes) -> None:
         match = _SIZE.match(line)
         if match is None or (match[2] is None) != (self._signer is None):
-            raise broken("a chunk does not begin with its size" + (" and signature" if self._signer else ""))
-        size, self._signature = int(match[1], 16), (match[2] or b"").decode()
-        if size and self._short:
+            raise cut_short()
+        size, self._number = int(match[1], 16), self._number + 1
+        if self._signer:
+            self._signature = _signature(match[2], match[3])
+        if size and 0 < self._size < LEAST_CHUNK:
             raise S3Error(
-                "InvalidChunkSizeError", f"Only the last chunk is allowed to have a size less than {LEAST_CHUNK} bytes"
-            )
-        if size > MAX_CHUNK or (self._length is not None and self._total + size > self._length):
-            raise broken("the chunks hold more than x-amz-decoded-content-length announces")
-        self._short = size < LEAST_CHUNK
-        self._left, self._total = size, self._total + size
+                "InvalidChunkSizeError", f"Only the last chunk is allowed to have a size less than {LEAST_CHUNK} bytes",
+                ("Chunk", self._number), ("BadChunkSize", self._size),
+            )  # fmt: skip
+        if self._length is not None and self._total + size > self._length:
+            raise another_length(self._total + size, self._length)
+        if size > MAX_CHUNK:
+            raise cut_short()
+        self._left, self._total, self._size = size, self._total + size, size
         if size:
             self._at = _At.DATA
         else:
@@ -164,25 +168,35 @@ class Decoder:
     def _on_trailer(self, line: bytes) -> None:
         match = _TRAILER.match(line)
         if match is None or not self._trailers or len(self._lines) >= TRAILER_LINES:
-            raise S3Error("MalformedTrailerError", "The request contained trailing data that was not well-formed")
-        name, value = match[1].lower(), match[2]
+            raise malformed_trailer()
+        name, value = match[1].lower(), match[2].strip(b" \t")
         self.found[name.decode()] = value.decode("latin-1")
         if name != SIGNATURE:
             self._lines.append(name + b":" + value + b"\n")
 
     def end(self) -> None:
         """The body is over. Raises: S3Error if that is too early; WrongSignature."""
-        if self._line and self._at is _At.TRAILER:
-            self._on_line(self._line + b"\n")
-        if self._at not in (_At.TRAILER, _At.END):
-            raise broken("the chunked body ends before its last chunk")
-        if self._length is not None and self._total != self._length:
-            raise broken(f"the chunks hold {self._total} bytes, x-amz-decoded-content-length says {self._length}")
+        if self._line or self._at not in (_At.TRAILER, _At.END):
+            raise cut_short()
         signature = self.found.pop(SIGNATURE.decode(), None)
         if self._signer and self._trailers:
             if signature is None:
-                raise broken("the trailer is not signed")
+                raise cut_short()
             self._signer.end_trailer(signature, b"".join(self._lines))
+            if not self._lines:
+                raise cut_short()
+        if self._length is not None and self._total != self._length:
+            raise another_length(self._total, self._length)
+
+
+def _signature(name: bytes, value: bytes) -> str:
+    """The signature a chunk's parameter holds. One of another name stands in its place, and is a wrong one."""
+    signature = value.strip(b" \t")
+    if name.strip(b" \t") != PARAMETER:
+        return ""
+    if not signature or b";" in signature:
+        raise cut_short()
+    return signature.decode("latin-1")
 
 
 async def decoded(
@@ -195,6 +209,6 @@ async def decoded(
             if data:
                 yield data
     except BodyCut as error:
-        raise broken(error.what) from error
+        raise cut_short() from error
     decoder.end()
     ended(decoder.found)

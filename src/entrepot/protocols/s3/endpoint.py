@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
-from entrepot.errors import EntrepotError, TooLarge, Unsupported
+from entrepot.errors import EntrepotError, Unsupported
 from entrepot.model import Clock, Origin, Principal
 from entrepot.protocols.base import Endpoint, Request, Response
 from entrepot.protocols.s3 import calls, cors, requests, responses, words, xml
 from entrepot.protocols.s3.buckets import BucketCalls
 from entrepot.protocols.s3.calls import AnyCall, Call
-from entrepot.protocols.s3.claims import check_body, content_md5, declared
+from entrepot.protocols.s3.claims import declared
 from entrepot.protocols.s3.errors import S3Error, invalid_request, malformed_xml
 from entrepot.protocols.s3.facts import FactCalls
 from entrepot.protocols.s3.forms import FormCalls
@@ -19,6 +19,7 @@ from entrepot.protocols.s3.objects import ObjectCalls, bypasses, conditions_of, 
 from entrepot.protocols.s3.proofs import Proofs, Proven
 from entrepot.services.buckets import Buckets
 from entrepot.services.identity import Identity
+from entrepot.services.joining import Joining
 from entrepot.services.multipart import Multipart
 from entrepot.services.objects import Objects
 from entrepot.services.projects import Projects
@@ -38,6 +39,7 @@ class S3(Endpoint[AnyCall]):
         identity: Identity,
         objects: Objects,
         multipart: Multipart,
+        joining: Joining,
         buckets: Buckets,
         projects: Projects,
         now: Clock,
@@ -49,7 +51,7 @@ class S3(Endpoint[AnyCall]):
         self.buckets = BucketCalls(buckets, projects, now)
         self.facts = FactCalls(objects, self.buckets, now)
         self.lists = ListCalls(objects, buckets)
-        self.multipart = MultipartCalls(multipart, self.objects, now)
+        self.multipart = MultipartCalls(multipart, joining, self.objects, now)
         self.forms = FormCalls(self.objects, self.facts, self.proofs, now)
 
     def parse(self, request: Request) -> AnyCall:
@@ -176,14 +178,8 @@ class S3(Endpoint[AnyCall]):
     async def _delete_many(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
         """POST /b?delete: each name by itself, told one by one."""
         if proven.headers.get("content-md5") is None and not declared(proven.headers)[0]:
-            raise invalid_request("Missing required header for this request: Content-Md5 OR x-amz-checksum-*")
-        content_md5(proven.headers.get("content-md5"))
-        try:
-            data = await request.read(xml.MAX_BYTES)
-        except TooLarge as error:
-            raise malformed_xml() from error
-        check_body(data, proven.headers, proven.word)
-        root = xml.read(data, "Delete").only("Object", "Quiet")
+            raise invalid_request("Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
+        root = xml.read(await proven.document(request), "Delete").only("Object", "Quiet")
         quiet = root.text_of("Quiet", "false").strip() == "true"
         found = root.all("Object")
         if not 1 <= len(found) <= MAX_DELETES:
@@ -205,7 +201,7 @@ class S3(Endpoint[AnyCall]):
         try:
             wanted = version_of({"versionId": version}) if version else None
             condition = conditions_of(etag)
-            done = await self.objects.objects.delete(principal, name, wanted, condition, bypass=bypass)
+            done = await self.objects.objects.names.delete(principal, name, wanted, condition, bypass=bypass)
         except EntrepotError as error:
             if isinstance(error, responses.BUCKET_ERRORS):
                 raise

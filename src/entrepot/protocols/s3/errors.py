@@ -56,17 +56,18 @@ _STATUS: Final = {
 
 
 class S3Error(UsageError):
-    """A refusal with a code that S3 clients know."""
+    """A refusal with a code that S3 clients know, AWS's words for it, and the elements that follow them."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *details: tuple[str, object]) -> None:
         super().__init__(message)
         self.s3_code = code
         self.status = _STATUS[code]
+        self.details = details
 
 
-def invalid_argument(message: str) -> S3Error:
-    """A header or query parameter that cannot be what it says."""
-    return S3Error("InvalidArgument", message)
+def invalid_argument(message: str, name: str = "", value: str = "") -> S3Error:
+    """A header or query parameter that cannot be what it says; which one, if that is not plain from the message."""
+    return S3Error("InvalidArgument", message, *([("ArgumentName", name), ("ArgumentValue", value)] if name else []))
 
 
 def invalid_request(message: str) -> S3Error:
@@ -74,6 +75,30 @@ def invalid_request(message: str) -> S3Error:
     return S3Error("InvalidRequest", message)
 
 
-def malformed_xml(message: str = "The XML you provided was not well-formed or did not validate") -> S3Error:
+_MALFORMED: Final = "The XML you provided was not well-formed or did not validate against our published schema"
+
+
+def malformed_xml(message: str = _MALFORMED) -> S3Error:
     """A body that is not the document its operation takes."""
     return S3Error("MalformedXML", message)
+
+
+def malformed_trailer() -> S3Error:
+    """A trailer that was not announced, does not come, or cannot be read."""
+    message = "The request contained trailing data that was not well-formed or did not conform to our published schema."
+    return S3Error("MalformedTrailerError", message)
+
+
+def cut_short() -> S3Error:
+    """A body that is not whole."""
+    return S3Error("IncompleteBody", "The request body terminated unexpectedly")
+
+
+def another_length(provided: int, expected: int) -> S3Error:
+    """A body of another length than was announced, both in bytes."""
+    return S3Error(
+        "IncompleteBody",
+        "You did not provide the number of bytes specified by the Content-Length HTTP header",
+        ("NumberBytesExpected", expected),
+        ("NumberBytesProvided", provided),
+    )

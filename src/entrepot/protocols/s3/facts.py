@@ -64,7 +64,7 @@ class FactCalls:
 
     async def show(self, call: Call, principal: Principal, request: Request, what: str) -> Response:
         """GET ?what."""
-        stored, bucket = await self.objects.describe(principal, name_of(call), version_of(call.query))
+        stored, bucket = await self.objects.names.describe(principal, name_of(call), version_of(call.query))
         return responses.xml_response(request, self._document(stored, bucket, what), version_header(stored))
 
     def _document(self, stored: StoredObject, bucket: Bucket, what: str) -> bytes:
@@ -88,9 +88,9 @@ class FactCalls:
 
     async def set(self, call: Call, principal: Principal, request: Request, proven: Proven, what: str) -> Response:
         """PUT ?what."""
-        data = await request.read(xml.MAX_BYTES)
+        data = await proven.document(request)
         change = await self._change(call, principal, data, proven, what)
-        stored = await self.objects.change_extra(principal, name_of(call), version_of(call.query), change)
+        stored = await self.objects.names.change_extra(principal, name_of(call), version_of(call.query), change)
         return Response(200, [*responses.with_id(request), *version_header(stored)])
 
     async def _change(self, call: Call, principal: Principal, data: bytes, proven: Proven, what: str) -> Any:
@@ -133,7 +133,7 @@ class FactCalls:
         def change(stored: StoredObject, _bucket: Bucket) -> Mapping[str, Any]:
             return {name: value for name, value in stored.extra.items() if name != "tags"}
 
-        stored = await self.objects.change_extra(principal, name_of(call), version_of(call.query), change)
+        stored = await self.objects.names.change_extra(principal, name_of(call), version_of(call.query), change)
         return Response(204, [*responses.with_id(request), *version_header(stored)])
 
 

@@ -83,8 +83,9 @@ class FormCalls:
         proof = post_policy.find_proof(form.fields)
         if proof is None:
             return with_origin(ANONYMOUS, principal.origin), 0, None
-        access_key, secret = await self.proofs.key(proof.access_key, hidden_too=True)
-        post_policy.verify(proof, secret, self.now())
+        access_key, _, _ = await self.proofs.check(
+            proof.access_key, lambda secret: post_policy.verify(proof, secret, self.now()), hidden_too=True
+        )
         policy = post_policy.check(proof.policy, fields, call.bucket, self.now())
         identity = self.proofs.identity
         signer = with_origin(identity.of_grant(access_key, _WRITE, call.bucket, key), principal.origin)

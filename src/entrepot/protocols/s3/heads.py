@@ -51,13 +51,8 @@ def metadata_of(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The system headers an object keeps; `aws-chunked` was only on the way."""
+    """The system headers an object keeps."""
     found = {name: headers[name] for name in KEPT if headers.get(name)}
-    if "content-encoding" in found:
-        words = [word.strip() for word in found["content-encoding"].split(",")]
-        found["content-encoding"] = ",".join(word for word in words if word and word.lower() != "aws-chunked")
-        if not found["content-encoding"]:
-            del found["content-encoding"]
     if any(_CONTROL.search(value) for value in found.values()):
         raise BadName("a header holds control characters")
     return found

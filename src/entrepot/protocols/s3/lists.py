@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from entrepot.auth.grants import canonical_id
 from entrepot.model import Action, CommonPrefix, Page, Principal, StoredObject, VersionId
-from entrepot.protocols.base import Request, Response
+from entrepot.protocols.base import MethodNotAllowed, Request, Response
 from entrepot.protocols.browser import SHIELD
 from entrepot.protocols.s3 import responses, xml
 from entrepot.protocols.s3.calls import Call
@@ -18,7 +18,7 @@ from entrepot.protocols.s3.errors import invalid_argument
 from entrepot.protocols.s3.objects import iso, name_of, quoted
 from entrepot.protocols.s3.proofs import Proven
 from entrepot.services.buckets import Buckets
-from entrepot.services.objects import Objects
+from entrepot.services.objects import DIGESTS, Objects
 
 MAX_KEYS: Final = 1000
 MAX_BUCKETS: Final = 10_000
@@ -32,7 +32,9 @@ class ListCalls:
     buckets: Buckets
 
     async def list_buckets(self, call: Call, principal: Principal, request: Request) -> Response:
-        """GET /."""
+        """GET /. Raises: MethodNotAllowed for anything else."""
+        if request.method != "GET":
+            raise MethodNotAllowed("GET")
         query = call.query
         most = responses.count_of(query.get("max-buckets"), MAX_BUCKETS, "max-buckets", MAX_BUCKETS)
         after, prefix = _token(query.get("continuation-token", "")), query.get("prefix", "")
@@ -61,7 +63,12 @@ class ListCalls:
                 _token(query["continuation-token"]) if query.get("continuation-token") else query.get("start-after", "")
             )
         name = name_of(call)
-        page = await self.objects.page(principal, name, prefix=prefix, after=marker, limit=most, delimiter=delimiter)
+        if call.bucket == DIGESTS:
+            page = await self.objects.digests(principal, prefix, marker, most)
+        else:
+            page = await self.objects.names.page(
+                principal, name, prefix=prefix, after=marker, limit=most, delimiter=delimiter
+            )
         wants_page = "text/html" in (request.header(b"accept") or "") and not proven.signed and "list-type" not in query
         if wants_page:
             return _links(call.bucket, page, prefix, request)
@@ -100,10 +107,11 @@ class ListCalls:
         query = call.query
         most, prefix, delimiter, shape = _common(query)
         key, text = query.get("key-marker", ""), query.get("version-id-marker", "")
-        if text and not key:
-            raise invalid_argument("A version-id marker cannot be specified without a key marker.")
         version = _version(text) if text else None
-        page = await self.objects.list_versions(
+        if version and not key:
+            message = "A version-id marker cannot be specified without a key marker."
+            raise invalid_argument(message, "version-id-marker", text)
+        page = await self.objects.names.list_versions(
             principal, name_of(call), prefix=prefix, after=key, after_version=version, limit=most, delimiter=delimiter
         )
         items: list[xml.Item] = []
@@ -141,7 +149,8 @@ class ListCalls:
 
     async def head_bucket(self, call: Call, principal: Principal, request: Request) -> Response:
         """HEAD /b."""
-        await self.buckets.find(principal, call.bucket, Action.LIST)
+        if call.bucket != DIGESTS:
+            await self.buckets.find(principal, call.bucket, Action.LIST)
         return Response(200, [*responses.with_id(request), (b"x-amz-bucket-region", b"us-east-1")])
 
 

@@ -13,7 +13,7 @@ from entrepot.model import Algorithm, Clock, Principal, Span, StoredObject
 from entrepot.protocols.base import Header, Request, Response
 from entrepot.protocols.s3 import claims, heads, responses, xml
 from entrepot.protocols.s3.calls import Call
-from entrepot.protocols.s3.claims import ALGORITHMS, PREFIX, base64_of
+from entrepot.protocols.s3.claims import ALGORITHMS, PREFIX, Sent, base64_of
 from entrepot.protocols.s3.errors import S3Error, invalid_argument, invalid_request, malformed_xml
 from entrepot.protocols.s3.lists import Shape, owner_item
 from entrepot.protocols.s3.objects import (
@@ -31,7 +31,8 @@ from entrepot.protocols.s3.objects import (
     version_header,
 )
 from entrepot.protocols.s3.proofs import Proven
-from entrepot.services.multipart import LEAST_PART_BYTES, MAX_BYTES, MAX_PART_BYTES, Joined, Multipart
+from entrepot.services.joining import MAX_BYTES, Joined, Joining
+from entrepot.services.multipart import LEAST_PART_BYTES, MAX_PART_BYTES, Multipart
 from entrepot.storage.hashing import CRCS, checksums_of, combined
 
 FULL_BY_DEFAULT: Final = frozenset({"CRC64NVME"})
@@ -52,6 +53,7 @@ class MultipartCalls:
     """What is done with multipart uploads."""
 
     multipart: Multipart
+    joining: Joining
     objects: ObjectCalls
     now: Clock
 
@@ -74,10 +76,7 @@ class MultipartCalls:
         """PUT ?partNumber&uploadId."""
         number = part_number(call.query.get("partNumber", ""))
         upload = await self.multipart.find(principal, name_of(call), call.query["uploadId"])
-        sent = claims.sent_by(
-            request, proven.headers, proven.word, claims.signer_of(proven.proof, proven.secret, proven.word),
-            self.multipart.blobs.run_hash,
-        )  # fmt: skip
+        sent = proven.sent(request, self.multipart.blobs.run_hash)
         heads.check_length(sent.size, MAX_PART_BYTES)
         known = upload.facts["extra"]["checksum"]
         if sent.given and sent.algorithm != known["algorithm"] and upload.facts["extra"].get("asked"):
@@ -86,15 +85,24 @@ class MultipartCalls:
                 f"actual checksum Type: {sent.algorithm.lower()}"
             )
         try:
-            part = await self.multipart.put(
-                principal, name_of(call), upload.id, number, sent.body, sent.claims, sent.want
-            )
+            part = await self._part(call, principal, request, upload.id, number, sent)
         except DigestMismatch as error:
             raise claims.told(error, sent) from error
         headers: list[Header] = [(b"etag", quoted(part.md5).encode())]
         if part.checksum and sent.given and sent.algorithm == known["algorithm"]:
             headers.append((f"{PREFIX}{sent.algorithm.lower()}".encode(), base64_of(part.checksum).encode()))
         return Response(200, [*responses.with_id(request), *headers])
+
+    async def _part(
+        self, call: Call, principal: Principal, request: Request, upload_id: str, number: int, sent: Sent
+    ) -> Part:
+        """The part; without its body if the client waits for a word and the bytes are here."""
+        name = name_of(call)
+        if request.header(b"expect") is not None and sent.sums:
+            known = await self.multipart.put_known(principal, name, upload_id, number, sent.claims, sent.want)
+            if known:
+                return known
+        return await self.multipart.put(principal, name, upload_id, number, sent.body, sent.claims, sent.want)
 
     async def copy_part(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
         """PUT ?partNumber&uploadId with x-amz-copy-source."""
@@ -191,17 +199,17 @@ class MultipartCalls:
 
     async def complete(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
         """POST ?uploadId."""
-        data = await request.read(xml.MAX_BYTES)
-        wanted = _wanted(data)
+        wanted = _wanted(await proven.document(request, with_checksum=False))
         condition = condition_of(proven.headers)
         name, value = claims.declared(proven.headers)
 
         def join(known: Sequence[Part]) -> tuple[list[Part], Joined]:
-            return _joined(known, wanted, extra, (name, value) if value is not None else None, proven.headers)
+            claimed = (name, value) if value is not None else None
+            return _joined(call.query["uploadId"], known, wanted, extra, claimed, proven.headers)
 
         extra = await self._extra(call, principal)
         etag = composite_etag([one.etag for one in wanted])
-        stored, blob = await self.multipart.complete(
+        stored, blob = await self.joining.complete(
             principal, name_of(call), call.query["uploadId"], join, condition, etag
         )
         result = xml.document(
@@ -258,9 +266,7 @@ def _wanted(data: bytes) -> list[Named]:
         text = node.text_of("PartNumber").strip()
         if not (text.isascii() and text.isdigit()):
             raise malformed_xml()
-        if not 1 <= int(text[:9]) <= MAX_PARTS:
-            raise invalid_argument("Part number must be an integer between 1 and 10000, inclusive")
-        found.append(Named(int(text), node.text_of("ETag").strip().strip('"'), checksums))
+        found.append(Named(part_number(text), node.text_of("ETag").strip().strip('"'), checksums))
     if not found or len(found) > MAX_PARTS:
         raise malformed_xml()
     if any(one.number >= other.number for one, other in pairwise(found)):
@@ -271,6 +277,7 @@ def _wanted(data: bytes) -> list[Named]:
 
 
 def _joined(
+    upload_id: str,
     known: Sequence[Part],
     wanted: Sequence[Named],
     upload: Mapping[str, str],
@@ -287,12 +294,18 @@ def _joined(
         fits = part and part.md5 == one.etag.lower() and not one.checksums.keys() - {algorithm}
         if part is None or not fits or (given is not None and given != base64_of(part.checksum or "")):
             raise S3Error(
-                "InvalidPart", "One or more of the specified parts could not be found. The part may not have been "
+                "InvalidPart", "One or more of the specified parts could not be found.  The part may not have been "
                 "uploaded, or the specified entity tag may not match the part's entity tag.",
+                ("UploadId", upload_id), ("PartNumber", one.number), ("ETag", one.etag),
             )  # fmt: skip
         chosen.append(part)
-    if any(part.size < LEAST_PART_BYTES for part in chosen[:-1]):
-        raise S3Error("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
+    for part in chosen[:-1]:
+        if part.size < LEAST_PART_BYTES:
+            raise S3Error(
+                "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size",
+                ("ETag", part.md5), ("MinSizeAllowed", LEAST_PART_BYTES), ("ProposedSize", part.size),
+                ("PartNumber", part.number),
+            )  # fmt: skip
     size = sum(part.size for part in chosen)
     if size > MAX_BYTES:
         raise S3Error("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
@@ -309,7 +322,7 @@ def _joined(
         value = f"{_digest(algorithm, raw)}-{len(chosen)}"
         extra = {"checksum": {**upload, "value": value}}
     if claimed and claimed[0] == algorithm and claimed[1].partition("-")[0] != value.partition("-")[0]:
-        raise S3Error("BadDigest", f"The {algorithm.lower()} you specified did not match the calculated checksum.")
+        raise claims.bad_checksum(ALGORITHMS[algorithm].value)
     return chosen, Joined(composite_etag([part.md5 for part in chosen]), size, extra, sums)
 
 

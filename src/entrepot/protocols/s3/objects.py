@@ -28,7 +28,7 @@ from entrepot.protocols.s3.calls import Call
 from entrepot.protocols.s3.claims import Sent
 from entrepot.protocols.s3.errors import S3Error, invalid_argument, invalid_request
 from entrepot.protocols.s3.proofs import Proven
-from entrepot.services.objects import Objects
+from entrepot.services.objects import DIGESTS, Objects
 from entrepot.services.places import AREAS_BUCKET
 
 MAX_OBJECT_BYTES: Final = 5 << 40
@@ -70,6 +70,8 @@ class ObjectCalls:
             answer = responses.refused(MethodNotAllowed("DELETE"), request)
             answer.headers += [(b"x-amz-delete-marker", b"true"), (b"x-amz-version-id", error.version.encode())]
             return answer
+        if stored.bucket == DIGESTS and request.method == "HEAD":
+            await self.objects.tell(principal, stored.digest)  # whoever is told they are here finds them here
         part, headers = await self._part(call, request, stored, blob)
         what = Representation(stored.size, stored.etag, stored.created_at)
         mode = proven.headers.get("x-amz-checksum-mode", "").upper()
@@ -94,9 +96,9 @@ class ObjectCalls:
         """The bytes of the part that is asked for, and the header that says how many there are."""
         if "partNumber" not in call.query:
             return None, []
-        number = part_number(call.query["partNumber"])
         if request.header(b"range") is not None:
             raise invalid_request("Cannot specify both Range header and partNumber query parameter")
+        number = part_number(call.query["partNumber"])
         parts = await self.objects.parts(stored)
         if number > max(1, len(parts)):
             raise S3Error("InvalidPartNumber", "The requested partnumber is not satisfiable")
@@ -107,10 +109,7 @@ class ObjectCalls:
 
     async def put(self, call: Call, principal: Principal, request: Request, proven: Proven, asked: Asked) -> Response:
         """PUT."""
-        sent = claims.sent_by(
-            request, proven.headers, proven.word, claims.signer_of(proven.proof, proven.secret, proven.word),
-            self.objects.blobs.run_hash,
-        )  # fmt: skip
+        sent = proven.sent(request, self.objects.blobs.run_hash)
         heads.check_length(sent.size, MAX_PUT_BYTES)
         facts = await asked(call, principal, proven, facts_of(proven.headers, sent.algorithm))
         stored, blob = await self.store(principal, name_of(call), sent, facts, condition_of(proven.headers), request)
@@ -168,7 +167,9 @@ class ObjectCalls:
         version = version_of(call.query)
         etag = proven.headers.get("if-match")
         condition = ALWAYS if etag is None else Condition(etag=etag.strip('"'))
-        done = await self.objects.delete(principal, name_of(call), version, condition, bypass=bypasses(proven.headers))
+        done = await self.objects.names.delete(
+            principal, name_of(call), version, condition, bypass=bypasses(proven.headers)
+        )
         headers = responses.with_id(request)
         marker = done.marker or (done.removed if done.removed and done.removed.marker else None)
         if marker:
@@ -230,8 +231,9 @@ class ObjectCalls:
 
 def part_number(text: str) -> int:
     """1 to 10,000. Raises: S3Error."""
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PARTS):
-        raise invalid_argument("Part number must be an integer between 1 and 10000, inclusive")
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= MAX_PARTS):
+        message = f"Part number must be an integer between 1 and {MAX_PARTS}, inclusive"
+        raise invalid_argument(message, "partNumber", text)
     return int(text)
 
 

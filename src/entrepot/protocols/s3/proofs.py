@@ -1,21 +1,29 @@
 """Who signed a request: header, URL or form, V4 or V2; and what was learnt on the way."""
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final, NoReturn, TypeVar
 
 from entrepot.auth import sigv2, sigv4
 from entrepot.auth.sigv2 import QueryProof, SignedRequest
+from entrepot.catalog.accounts import AccessKey
 from entrepot.errors import NotFound
 from entrepot.model import ANONYMOUS, Action, Clock, Principal
 from entrepot.protocols.base import Header, Request
 from entrepot.protocols.s3 import calls, claims, heads, requests
 from entrepot.protocols.s3.calls import AnyCall
+from entrepot.protocols.s3.chunked import Hop
+from entrepot.protocols.s3.claims import Sent
 from entrepot.services.identity import Identity
+
+Verified = TypeVar("Verified")
 
 _WRITE: Final = frozenset({Action.CREATE, Action.OVERWRITE})
 _READ: Final = frozenset({Action.GET})
 _TAKES_CHUNKS: Final = (calls.PutObject, calls.UploadPart)
+_NOBODYS: Final = secrets.token_urlsafe(30)
+"""The secret of keys there are not: their proofs are looked at as long as others, and are wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +31,13 @@ class Proven:
     """What a request's proof and headers say, beside who made it."""
 
     headers: dict[str, str]
-    """By lower-case name; of `x-amz-*` also those that stand in the query."""
+    """By lower-case name; of `x-amz-*` also those that stand in the query. Content-Encoding is that of the object."""
     proof: sigv4.Proof | QueryProof | None = None
     secret: str = field(default="", repr=False)
     word: str = ""
     """x-amz-content-sha256."""
+    canonical_request: bytes = field(default=b"", repr=False)
+    """What was signed, if V4 was."""
 
     @property
     def signed(self) -> bool:
@@ -43,6 +53,15 @@ class Proven:
     def in_header(self) -> bool:
         """Whether it stands in a header: no browser sends those."""
         return self.proof is not None and not self.in_query
+
+    def sent(self, request: Request, hop: Hop) -> Sent:
+        """The body of a PUT and what is said of it. Raises: S3Error; LengthRequired."""
+        signer = claims.signer_of(self.proof, self.secret, self.word, self.canonical_request)
+        return claims.sent_by(request, self.headers, self.word, signer, hop, in_header=self.in_header)
+
+    async def document(self, request: Request, *, with_checksum: bool = True) -> bytes:
+        """A body that is a document, and the one that was signed and claimed. Raises: S3Error; BodyCut."""
+        return await claims.document(request, self.headers, self.word, with_checksum=with_checksum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,45 +82,55 @@ class Proofs:
         )
         proof = sigv4.find_proof(signed)
         headers = heads.table_of(request, call.query)
+        word = headers.get("x-amz-content-sha256", "")
         if proof is None or isinstance(call, calls.PostForm | calls.Preflight):
-            request.memo = Proven(headers)
+            request.memo = Proven(headers, word=word)
             return ANONYMOUS
         in_query = isinstance(proof, QueryProof) or proof.expires_seconds is not None
-        key, secret = await self.key(proof.access_key, hidden_too=in_query)
-        if request.method == "HEAD" and in_query:
-            self._verify_head(proof, secret, signed, request)
-        else:
-            self._verify(proof, secret, signed, request)
-        word = headers.get("x-amz-content-sha256", "")
+        verify = self._verify_head if request.method == "HEAD" and in_query else self._verify
+        key, secret, canonical = await self.check(
+            proof.access_key, lambda secret: verify(proof, secret, signed, request), hidden_too=in_query
+        )
         claims.check_word(word, in_query=in_query, takes_chunks=isinstance(call, _TAKES_CHUNKS))
-        request.memo = Proven(headers, proof, secret, word)
+        if claims.is_packed(word, in_header=not in_query) and "content-encoding" in headers:
+            headers["content-encoding"] = claims.plain_encoding(headers["content-encoding"])
+        request.memo = Proven(headers, proof, secret, word, canonical)
         actions = _WRITE if isinstance(call, calls.PutObject) else _READ
         return self.identity.of_grant(key, actions, call.bucket, call.key)
 
-    async def key(self, key_id: str, *, hidden_too: bool) -> tuple[Any, str]:
-        """That key and its secret. Raises: WrongSignature for an unknown one."""
+    async def check(
+        self, key_id: str, verify: Callable[[str], Verified], *, hidden_too: bool
+    ) -> tuple[AccessKey, str, Verified]:
+        """That key, its secret, and what `verify` makes of the secret; an unknown key is refused as a wrong secret is.
+
+        Raises: WrongSignature, and what else `verify` raises.
+        """
         try:
             key, secret = await self.identity.of_access_key(key_id)
         except NotFound:
-            key, secret = None, "no such key"
-        if key is None or (key.hidden and not hidden_too):
-            raise sigv2.WrongSignature
-        return key, secret
+            return self._refuse(verify)
+        if key.hidden and not hidden_too:
+            return self._refuse(verify)
+        return key, secret, verify(secret)
 
-    def _verify(self, proof: sigv4.Proof | QueryProof, secret: str, signed: SignedRequest, request: Request) -> None:
+    def _refuse(self, verify: Callable[[str], object]) -> NoReturn:
+        verify(_NOBODYS)
+        raise sigv2.WrongSignature
+
+    def _verify(self, proof: sigv4.Proof | QueryProof, secret: str, signed: SignedRequest, request: Request) -> bytes:
         if isinstance(proof, QueryProof):
             sigv2.verify(proof, secret, signed, self.now(), requests.resource(request, self.hosts))
-        else:
-            sigv4.verify(proof, secret, signed, self.now())
+            return b""
+        return sigv4.verify(proof, secret, signed, self.now())
 
     def _verify_head(
         self, proof: sigv4.Proof | QueryProof, secret: str, signed: SignedRequest, request: Request
-    ) -> None:
+    ) -> bytes:
         """A HEAD is as good as the GET its URL was signed for."""
         try:
-            self._verify(proof, secret, replace(signed, method="GET"), request)
+            return self._verify(proof, secret, replace(signed, method="GET"), request)
         except sigv2.WrongSignature:
-            self._verify(proof, secret, signed, request)
+            return self._verify(proof, secret, signed, request)
 
 
 def _is_bearer(header: Header) -> bool:

@@ -10,6 +10,7 @@ from entrepot.protocols.base import MethodNotAllowed, Request
 from entrepot.protocols.s3 import calls
 from entrepot.protocols.s3.calls import AnyCall, Call
 from entrepot.protocols.s3.errors import invalid_argument
+from entrepot.services.objects import DIGESTS
 
 CONFIG: Final = frozenset(
     """
@@ -68,10 +69,10 @@ def parse(request: Request, hosts: Sequence[str] = ()) -> AnyCall:
         raise MethodNotAllowed(", ".join(sorted(_METHODS)))
     if request.method == "OPTIONS":
         return calls.Preflight(bucket, key, query)
-    if not bucket:
-        if request.method != "GET":
-            raise MethodNotAllowed("GET")
+    if not bucket:  # any method: a proof is judged before it
         return calls.ListBuckets(bucket, key, query)
+    if bucket == DIGESTS and request.method not in ("GET", "HEAD"):
+        raise MethodNotAllowed("GET, HEAD")
     asked = operation(query)
     kind = (_OBJECT if key else _BUCKET).get((request.method, asked))
     if kind is None or _asks_for_more(request):

@@ -4,7 +4,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from entrepot.auth.bucket_policy import MalformedPolicy
-from entrepot.auth.sigv2 import ClockSkewed, WrongSignature
+from entrepot.auth.post_policy import BadPolicy
+from entrepot.auth.sigv2 import (
+    BadForm,
+    BadHeader,
+    BadProof,
+    BadQuery,
+    ClockSkewed,
+    Malformed,
+    SignedTwice,
+    WrongSignature,
+)
 from entrepot.errors import (
     BadName,
     BadRange,
@@ -45,12 +55,17 @@ from entrepot.protocols.browser import SHIELD
 from entrepot.protocols.delivery import http_date
 from entrepot.protocols.s3 import xml
 from entrepot.protocols.s3.errors import S3Error, invalid_argument
-from entrepot.services.multipart import BadParts, NoUpload
+from entrepot.services.joining import BadParts, NoUpload
 
 # 403 and no other code means "this URL is no longer good": workers renew on 403 alone.
 ERRORS: Final[ErrorTable] = {
     WrongSignature: (403, "SignatureDoesNotMatch"),
     ClockSkewed: (403, "RequestTimeTooSkewed"),
+    BadHeader: (400, "AuthorizationHeaderMalformed"),
+    BadQuery: (400, "AuthorizationQueryParametersError"),
+    BadForm: (400, "InvalidArgument"),
+    SignedTwice: (400, "InvalidArgument"),
+    BadPolicy: (400, "InvalidPolicyDocument"),
     Denied: (403, "AccessDenied"),
     QuotaExceeded: (403, "QuotaExceeded"),
     Hidden: (403, "AccessDenied"),
@@ -80,16 +95,25 @@ ERRORS: Final[ErrorTable] = {
 }
 
 
+SHOWN_SIGNATURE: Final = 8
+"""Characters of a signature that an error shows."""
 BUCKET_ERRORS: Final = (NoBucket,)
 """These are about the whole request, not one of its names."""
 _MESSAGES: Final = {
     "AccessDenied": "Access Denied",
     "BucketNotEmpty": "The bucket you tried to delete is not empty",
+    "IncompleteBody": "You did not provide the number of bytes specified by the Content-Length HTTP header",
+    "MethodNotAllowed": "The specified method is not allowed against this resource.",
     "NoSuchBucket": "The specified bucket does not exist",
     "NoSuchKey": "The specified key does not exist.",
     "NoSuchVersion": "The specified version does not exist.",
     "PreconditionFailed": "At least one of the pre-conditions you specified did not hold",
     "InvalidRange": "The requested range is not satisfiable",
+    "RequestTimeTooSkewed": "The difference between the request time and the current time is too large.",
+    "SignatureDoesNotMatch": (
+        "The request signature we calculated does not match the signature you provided. Check your key and signing "
+        "method."
+    ),
     "SlowDown": "Please reduce your request rate.",
 }
 """Where clients look for AWS's own words."""
@@ -101,10 +125,11 @@ def refused(error: EntrepotError, request: Request) -> Response:
     headers = [*with_id(request), (b"content-type", b"application/xml"), *SHIELD, *refusal_headers(error)]
     if isinstance(error, Deleted):
         headers += [(b"x-amz-delete-marker", b"true"), (b"x-amz-version-id", error.version.encode())]
+    if isinstance(error, Malformed) and error.region:
+        headers.append((b"x-amz-bucket-region", error.region.encode()))
     body = xml.document(
-        "Error", ("Code", code), ("Message", message_of(code, error)),
-        ("Resource", request.raw_path.decode("latin-1")), ("RequestId", request_id(request)),
-        *(_signed_texts(error) if isinstance(error, WrongSignature) else ()), namespace="",
+        "Error", ("Code", code), ("Message", message_of(code, error)), *_details(error),
+        ("Resource", request.raw_path.decode("latin-1")), ("RequestId", request_id(request)), namespace="",
     )  # fmt: skip
     return Response(status, headers, body)
 
@@ -117,14 +142,30 @@ def code_of(error: EntrepotError) -> tuple[int, str]:
 
 
 def message_of(code: str, error: EntrepotError) -> str:
-    """AWS's own words where clients look for them, else ours; never empty."""
-    return _MESSAGES.get(code) or str(error) or code
+    """AWS's own words where clients look for them, else ours; never empty. What is wrong with a proof is said."""
+    own = isinstance(error, S3Error) or (code == "AccessDenied" and isinstance(error, BadProof))
+    return ("" if own else _MESSAGES.get(code)) or str(error) or code
+
+
+def _details(error: EntrepotError) -> Sequence[xml.Item]:
+    """The elements that follow the message."""
+    match error:
+        case S3Error():
+            return error.details
+        case Malformed() if error.region:
+            return [("Region", error.region)]
+        case WrongSignature():
+            return _signed_texts(error)
+        case _:
+            return ()
 
 
 def _signed_texts(error: WrongSignature) -> list[xml.Item]:
     """What we signed, for whoever looks for the difference."""
+    shown: list[xml.Item] = [
+        ("AWSAccessKeyId", error.access_key), ("SignatureProvided", error.signature[:SHOWN_SIGNATURE]),
+    ]  # fmt: skip
     texts = (("StringToSign", error.string_to_sign), ("CanonicalRequest", error.canonical_request))
-    shown: list[xml.Item] = []
     for name, text in texts:
         if text:
             shown += [(name, text.decode("utf-8", "replace")), (f"{name}Bytes", text.hex(" "))]
@@ -156,7 +197,7 @@ def count_of(text: str | None, default: int, name: str, most: int = 1000) -> int
     if text is None or text == "":
         return default
     if not (text.isascii() and text.isdigit() and len(text) < 11):
-        raise invalid_argument(f"Provided {name} not an integer or within integer range")
+        raise invalid_argument(f"Provided {name} not an integer or within integer range", name, text)
     return min(int(text), most)
 
 

@@ -122,9 +122,12 @@ def upgrade() -> None:
         sa.Column("md5", sa.Text(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("checksum", sa.Text(), nullable=True),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("algorithm", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("version", "number", name=op.f("object_part_pkey")),
         sqlite_with_rowid=False,
     )
+    op.create_index("object_part_sha256", "object_part", ["sha256"], unique=False)
     op.create_table(
         "project",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
