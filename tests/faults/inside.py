@@ -70,7 +70,7 @@ class Inside:
 
     async def delete(self, key: str) -> StoredObject | None:
         """What it was."""
-        return (await self.objects.delete(self.principal, ObjectName(BUCKET, key))).removed
+        return (await self.objects.names.delete(self.principal, ObjectName(BUCKET, key))).removed
 
     async def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of the catalog, past all our queries."""

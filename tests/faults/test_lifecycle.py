@@ -10,7 +10,7 @@ import pytest
 from entrepot.catalog import projects
 from entrepot.errors import NotFound
 from entrepot.model import Algorithm, CommonPrefix, Facts, ObjectName
-from entrepot.services.multipart import NoUpload
+from entrepot.services.joining import NoUpload
 from tests.faults.inside import BUCKET, Inside, opened_inside
 
 DAY = 86400
@@ -46,7 +46,7 @@ async def age(inside: Inside, table: str, days: float) -> None:
 
 async def shown(inside: Inside) -> list[tuple[str, bool]]:
     """All versions: the key, and whether it is a marker."""
-    page = await inside.objects.list_versions(inside.principal, NAME)
+    page = await inside.objects.names.list_versions(inside.principal, NAME)
     return [(item.key, item.marker) for item, _ in page.items if not isinstance(item, CommonPrefix)]
 
 
@@ -100,7 +100,7 @@ async def test_a_locked_version_stays(inside: Inside) -> None:
     await govern(inside, {"noncurrent_days": 1}, versioning="Enabled")
     await inside.put("a", b"x")
     until = time.time() + DAY
-    await inside.objects.change_extra(
+    await inside.objects.names.change_extra(
         inside.principal,
         ObjectName(BUCKET, "a"),
         None,

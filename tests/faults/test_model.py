@@ -139,7 +139,7 @@ class Store(RuleBasedStateMachine):
     @rule(prefix=st.sampled_from(["", "a", "a/", "x"]))
     def list(self, prefix: str) -> None:
         async def page() -> dict[str, int]:
-            found = await self.inside.objects.page(self.inside.principal, ObjectName(BUCKET, ""), prefix=prefix)
+            found = await self.inside.objects.names.page(self.inside.principal, ObjectName(BUCKET, ""), prefix=prefix)
             return {item.key: item.size for item in found.items}  # type: ignore[union-attr]
 
         expected = {key: len(data) for key, data in self.names.items() if key.startswith(prefix)}

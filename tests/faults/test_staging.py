@@ -267,8 +267,8 @@ async def test_an_expired_name_is_gone_before_any_job_comes_by(inside: Inside) -
     name, data = ObjectName(BUCKET, "over"), os.urandom(SIZE)
     digest = Digest(hashlib.sha256(data).hexdigest())
     await inside.objects.put(inside.principal, name, body_of(data), Claims(SIZE), Facts(expires_at=1.0))
-    assert (await inside.objects.page(inside.principal, ObjectName(BUCKET, ""))).items == ()
-    assert (await inside.objects.page(inside.principal, ObjectName(BUCKET, ""), delimiter="/")).items == ()
+    assert (await inside.objects.names.page(inside.principal, ObjectName(BUCKET, ""))).items == ()
+    assert (await inside.objects.names.page(inside.principal, ObjectName(BUCKET, ""), delimiter="/")).items == ()
     with pytest.raises(NotFound):
         await inside.objects.find_digest(inside.principal, digest)
     with pytest.raises(NotFound):

@@ -1,12 +1,15 @@
 """The suites whose every test that asks for `server` runs on SQLite, then again on PostgreSQL."""
 
+from collections.abc import Iterator
+
 import pytest
 
+from tests.protocols.rights import World, end_world, new_world
 from tests.running import RunningServer
 
 ON_BOTH = {
     "test_api", "test_api_accounts", "test_api_already_here", "test_api_objects", "test_api_uploads",
-    "test_areas_hold", "test_data", "test_rights", "test_signed_urls",
+    "test_areas_hold", "test_data", "test_rights", "test_s3_rights", "test_signed_urls",
 }  # fmt: skip
 ONCE = {
     "test_a_link_is_a_get_of_one_name_until_it_ends", "test_a_right_password_forgets_the_wrong_ones",
@@ -35,3 +38,11 @@ def server(request: pytest.FixtureRequest, server: RunningServer, database: str)
         return server
     found: RunningServer = request.getfixturevalue("postgres_server")
     return found
+
+
+@pytest.fixture(scope="module")
+def world(server: RunningServer) -> Iterator[World]:
+    """One of every principal and every place on `server`."""
+    found = new_world(server)
+    yield found
+    end_world(found)

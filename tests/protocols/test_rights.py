@@ -8,47 +8,18 @@ import hashlib
 import itertools
 import re
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
 from entrepot.protocols.api import Api as ApiEndpoint
 from entrepot.protocols.base import kinds_of
 from entrepot.protocols.data import Data
 from entrepot.protocols.data import requests as data_requests
-from entrepot.protocols.s3 import S3
-from entrepot.protocols.s3 import requests as s3_requests
-from tests.asking import FORM_TYPE, Answer, DataApi, ask, form_body
+from tests.asking import Answer, DataApi
 from tests.calling import Api, admin, route_of
-from tests.running import RunningServer
-
-ROLES = ("guest", "reader", "writer", "maintainer", "owner")
-PRINCIPALS = ("anonymous", *ROLES, "stranger", "robot", "admin", "job", "disabled")
-"""The robot is a writer, the job's token one of a writer; the admin has no role; the disabled user would be owner."""
-PLACES = ("private", "public", "area", "missing")
-RANKS = {"robot": "writer", "job": "writer"}
-DATA = b"what lies there"
-
-
-def roles(least: str, yes: int, knows: int = 403, unknown: int = 404) -> dict[str, int]:
-    """By principal: `yes` from that role on, `knows` for those who may read it, `unknown` for all others."""
-    found = {"anonymous": 401, "disabled": 401}
-    for one in PRINCIPALS:
-        rank = RANKS.get(one, one)
-        if one not in found and rank in ROLES:
-            index = ROLES.index(rank)
-            found[one] = yes if index >= ROLES.index(least) else knows if index >= ROLES.index("reader") else unknown
-        found.setdefault(one, unknown)
-    return found
-
-
-def all_but(status: int, **others: int) -> dict[str, int]:
-    return {one: others.get(one, 401 if one in ("anonymous", "disabled") else status) for one in PRINCIPALS}
+from tests.protocols.rights import PRINCIPALS, World, all_but, roles
 
 
 def readable(yes: int = 200) -> dict[str, dict[str, int]]:
@@ -135,62 +106,6 @@ EXPECTED: dict[str, dict[str, dict[str, int]]] = {
 }  # fmt: skip
 
 
-@dataclass
-class World:
-    """A server with one of every principal and every place."""
-
-    server: RunningServer
-    tokens: dict[str, str | None] = field(default_factory=dict)
-    keys: dict[str, tuple[str, str]] = field(default_factory=dict)
-    buckets: dict[str, str] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
-    """`BUCKET/KEY` of what lies in each place."""
-    bytes: dict[str, bytes] = field(default_factory=dict)
-    area: str = ""
-    tag: str = field(default_factory=lambda: secrets.token_hex(3))
-
-
-@pytest.fixture(scope="module")
-def world(server: RunningServer) -> Iterator[World]:
-    api, found = admin(server), World(server)
-    found.tokens["anonymous"] = None
-    for one in PRINCIPALS[1:]:
-        role = {"stranger": "reader", "admin": None, "job": "writer", "disabled": "owner"}.get(one, one)
-        if one == "robot":
-            wish = {"name": f"robot-{found.tag}", "project": "default", "role": "writer"}
-            secret = api.done("POST", "/robots", wish, 201).secret
-            logged_in = api.done("POST", "/login", {"user": f"robot-{found.tag}", "password": secret}, 201)
-            found.tokens[one] = logged_in.token
-        else:
-            found.tokens[one] = server.user(f"{one}-{found.tag}", role=role)
-        if role:
-            made = Api(server, found.tokens[one]).done("POST", "/keys", {}, 201)
-            found.keys[one] = (made.access, made.secret or "")
-    api.done("DELETE", f"/roles/default/stranger-{found.tag}", None, 204)
-    api.done("PUT", f"/users/admin-{found.tag}", {"admin": True})
-    found.tokens["job"] = server.user(f"job-{found.tag}", job=f"j{found.tag}")
-    api.done("PUT", f"/users/disabled-{found.tag}", {"disabled": True})
-    fill(found, api)
-    yield found
-    api.done("DELETE", f"/robots/robot-{found.tag}", None, 204)
-    api.done("PUT", f"/users/admin-{found.tag}", {"admin": False})
-
-
-def fill(world: World, api: Api) -> None:
-    """Buckets with an object each, and somebody's area."""
-    for place in PLACES:
-        world.bytes[place] = DATA + secrets.token_bytes(8)
-        world.buckets[place] = f"{place}-{world.tag}" if place != "area" else "prominence-data"
-    for place in ("private", "public"):
-        world.server.bucket(world.buckets[place], public=place == "public")
-        api.put(f"{world.buckets[place]}/a", world.bytes[place])
-    owner = DataApi(world.server, world.server.user(f"somebody-{world.tag}"))
-    assert owner.put("a", world.bytes["area"]).status == 201
-    world.area = f"uploads/somebody-{world.tag}/"
-    for place in PLACES:
-        world.names[place] = f"{world.buckets[place]}/{world.area if place == 'area' else ''}a"
-
-
 def request_of(world: World, what: str, place: str) -> tuple[str, object]:
     """Path and body of that call, there; a change is one of a name nobody used before."""
     method, _, pattern = what.partition(" ")
@@ -262,7 +177,6 @@ def test_every_kind_of_call_is_asked() -> None:
         for what in EXPECTED
     }
     assert asked == set(kinds_of(ApiEndpoint))
-    assert set(S3_EXPECTED) == set(kinds_of(S3))
     assert set(DATA_EXPECTED) == set(kinds_of(Data))
 
 
@@ -330,56 +244,6 @@ def test_a_project_one_is_not_in_answers_as_one_that_is_not_there(world: World) 
             for name in ("default", "nowhere-at-all")
         }
         assert len(answers) == 1
-
-
-# S3, by keys that were made when there was a right to make them
-
-S3_EXPECTED: dict[type, dict[str, dict[str, int]]] = {
-    s3_requests.GetObject: {
-        "private": {**roles("reader", 200, unknown=403), "anonymous": 403, "disabled": 403},
-        "public": dict.fromkeys(PRINCIPALS, 200) | {"disabled": 403},
-        "area": dict.fromkeys(PRINCIPALS, 403) | {"robot": 200},
-    },
-    s3_requests.PutObject: {
-        "private": {**roles("writer", 200, unknown=403), "anonymous": 403, "disabled": 403},
-        "public": {**roles("writer", 200, unknown=403), "anonymous": 403, "disabled": 403},
-        "area": dict.fromkeys(PRINCIPALS, 403) | {"robot": 200},
-    },
-    s3_requests.PostForm: {place: dict.fromkeys(PRINCIPALS, 403) for place in ("private", "public", "area")},
-    s3_requests.Unimplemented: {
-        place: dict.fromkeys(PRINCIPALS, 501) | {"anonymous": 403, "disabled": 403}
-        for place in ("private", "public", "area")
-    },
-}
-"""A form carries its own proof: without one it is refused whoever sends it."""
-
-
-def signed(world: World, one: str, method: str, url: str, body: bytes | None) -> Answer:
-    """That request, signed by botocore with the principal's key; unsigned for anonymous."""
-    if method == "POST":
-        return ask(url, method, form_body({"key": "a"}, b"x"), FORM_TYPE)
-    headers = {}
-    if one in world.keys:
-        request = AWSRequest(method, url, data=body or b"")
-        S3SigV4Auth(Credentials(*world.keys[one]), "s3", "us-east-1").add_auth(request)
-        headers = dict(request.prepare().headers)
-        headers.pop("Content-Length", None)
-    return ask(url, method, body, headers)
-
-
-@pytest.mark.parametrize("place", ["private", "public", "area"])
-@pytest.mark.parametrize("kind", list(S3_EXPECTED), ids=lambda kind: kind.__name__)
-def test_each_principal_gets_the_same_through_s3(world: World, kind: type, place: str) -> None:
-    got, expected = {}, {}
-    for one in PRINCIPALS:
-        if one not in world.keys and one != "anonymous":
-            continue  # a token with a job, or an admin without a role, has no key in this project
-        method = {"GetObject": "GET", "PutObject": "PUT", "PostForm": "POST", "Unimplemented": "DELETE"}[kind.__name__]
-        name = world.names[place] + (f"-{secrets.token_hex(4)}" if method == "PUT" else "")
-        url = f"{world.server.url}/{world.buckets[place] if method == 'POST' else name}"
-        got[one] = signed(world, one, method, url, b"x" if method == "PUT" else None).status
-        expected[one] = S3_EXPECTED[kind][place][one]
-    assert got == expected
 
 
 # PROMINENCE

@@ -6,6 +6,7 @@ from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -32,13 +33,11 @@ def run_dev(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where `dev` believes that its environment is."""
-    venv = tmp_path / ".venv"
+    ours = dev.Environment(tmp_path / ".venv", ("-e", "."))
     monkeypatch.setattr(dev, "ROOT", tmp_path)
-    monkeypatch.setattr(dev, "VENV", venv)
-    monkeypatch.setattr(dev, "PYTHON", venv / "bin" / "python")
-    monkeypatch.setattr(dev, "STAMP", venv / "dev-stamp")
-    monkeypatch.setattr(dev, "SITE_PACKAGES", venv / "lib" / dev.PYTHON_NAME / "site-packages")
-    return venv
+    monkeypatch.setattr(dev, "OURS", ours)
+    monkeypatch.setattr(dev, "CLIENTS", dev.Environment(tmp_path / ".venv-clients", ("one==1",)))
+    return tmp_path / ".venv"
 
 
 @pytest.mark.parametrize("arguments", [[], ["help"], ["--help"]])
@@ -68,21 +67,21 @@ def test_a_stamp_tells_another_environment_apart(other: tuple[bytes, str, Path])
 
 def test_an_environment_is_current_while_its_stamp_and_its_python_last(venv: Path) -> None:
     wanted = dev.stamp(b"[project]", dev.PYTHON_NAME, venv.parent)
-    assert not dev.is_current(wanted)
+    assert not dev.is_current(dev.OURS, wanted)
     dev.make_by_hand(venv)
-    assert not dev.is_current(wanted)
+    assert not dev.is_current(dev.OURS, wanted)
     (venv / "dev-stamp").write_text(wanted)
-    assert dev.is_current(wanted)
-    assert not dev.is_current(dev.stamp(b"[project] ", dev.PYTHON_NAME, venv.parent))
+    assert dev.is_current(dev.OURS, wanted)
+    assert not dev.is_current(dev.OURS, dev.stamp(b"[project] ", dev.PYTHON_NAME, venv.parent))
     (venv / "bin" / "python").unlink()
-    assert not dev.is_current(wanted)
+    assert not dev.is_current(dev.OURS, wanted)
 
 
 def test_an_environment_that_was_moved_is_not_used_again(venv: Path) -> None:
     dev.make_by_hand(venv)
-    assert dev.is_usable()
+    assert dev.is_usable(dev.OURS)
     (venv / "dev-stamp").write_text(dev.stamp(b"", dev.PYTHON_NAME, Path("/before/the/move")))
-    assert not dev.is_usable()
+    assert not dev.is_usable(dev.OURS)
 
 
 @pytest.mark.parametrize("with_venv_module", [True, False])
@@ -91,12 +90,44 @@ def test_an_environment_keeps_its_packages_to_itself(
 ) -> None:
     if not with_venv_module:
         monkeypatch.setattr(dev, "captured", lambda command: (1, "No module named venv"))
-    dev.make_venv()
+    dev.make_venv(dev.OURS)
     shown = (
         "import sys; print(sys.prefix, sys.prefix != sys.base_prefix, [p for p in sys.path if 'site-packages' in p])"
     )
     done = subprocess.run([venv / "bin" / "python", "-c", shown], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"{venv} True ['{venv}/lib/{dev.PYTHON_NAME}/site-packages']"
+
+
+def test_each_environment_is_made_once_and_again_when_what_it_holds_changes(
+    venv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (venv.parent / "pyproject.toml").write_text("[project]")
+    filled: list[str] = []
+    monkeypatch.setattr(dev, "fill_venv", lambda environment: filled.append(environment.path.name))
+    monkeypatch.setattr(dev, "missing", lambda packages: [])
+    dev.prepare("check")
+    dev.prepare("test")
+    dev.prepare("test")
+    assert filled == [".venv", ".venv-clients"]
+    monkeypatch.setattr(dev, "CLIENTS", dev.Environment(dev.CLIENTS.path, ("one==2",)))
+    dev.prepare("test")
+    assert filled == [".venv", ".venv-clients", ".venv-clients"]
+
+
+def test_without_clients_the_other_tests_still_run(
+    venv: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (venv.parent / "pyproject.toml").write_text("[project]")
+
+    def fill(environment: Any) -> None:
+        if environment is dev.CLIENTS:
+            raise SystemExit("dev: pip could not install one==1")
+
+    monkeypatch.setattr(dev, "fill_venv", fill)
+    monkeypatch.setattr(dev, "missing", lambda packages: [])
+    dev.prepare("test")
+    assert "pip could not install one==1" in capsys.readouterr().err
+    assert not dev.is_current(dev.CLIENTS, dev.wanted_stamp(dev.CLIENTS))
 
 
 def test_a_package_is_missing_until_its_proof_exists(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def read_policy(data: bytes, bucket: str, known: Callable[[str], bool] | None = 
     found = document["Statement"] if isinstance(document["Statement"], list) else [document["Statement"]]
     if not found:
         _refuse("Could not parse the policy: Statement is empty!")
-    names = [item["Sid"] for item in found if isinstance(item, dict) and "Sid" in item]
+    names = [item["Sid"] for item in found if isinstance(item, dict) and item.get("Sid", "") != ""]
     if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         _refuse("Statement IDs (SID) in a single policy must be unique strings.")
     return {"statements": [_statement(item, bucket, known) for item in found]}

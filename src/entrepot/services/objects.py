@@ -169,7 +169,8 @@ class Objects:
         bucket, resource = allowed(tx, principal, Action.CREATE, name)
         object_key(name.key, MAX_AREA_KEY_BYTES if bucket.areas else MAX_KEY_BYTES)
         if condition.absent or condition.etag is not None:  # for certain only within the commit
-            objects.check(objects.find(tx, bucket, name.key), condition)
+            old = objects.find(tx, bucket, name.key)
+            objects.check(None if old and objects.is_over(old, self.now()) else old, condition)
         overwrite = may(principal, Action.OVERWRITE, resource)
         return bucket, Condition(condition.absent, condition.etag, overwrite)
 

@@ -97,7 +97,7 @@ class BucketCalls:
         """GET /b?what."""
         found = await self.buckets.find(principal, call.bucket, Action.LIST)
         config = found.config
-        if what in _UNSET and what not in config:
+        if what in _UNSET and (what not in config or (what == "tagging" and not config[what])):
             raise S3Error(*_UNSET[what])
         if what == "policy":
             return Response(

@@ -193,7 +193,7 @@ def _signature(name: bytes, value: bytes) -> str:
     """The signature a chunk's parameter holds. One of another name stands in its place, and is a wrong one."""
     signature = value.strip(b" \t")
     if name.strip(b" \t") != PARAMETER:
-        return ""
+        return f"{name.decode('latin-1')}={value.decode('latin-1')}"
     if not signature or b";" in signature:
         raise cut_short()
     return signature.decode("latin-1")

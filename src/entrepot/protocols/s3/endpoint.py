@@ -145,7 +145,7 @@ class S3(Endpoint[AnyCall]):
 
     def refuse(self, error: EntrepotError, request: Request) -> Response:
         """As `Endpoint.refuse`."""
-        return responses.refused(error, request)
+        return responses.refused(error, request, requests.resource(request, self.hosts))
 
     async def handle(self, request: Request) -> Response:
         """As `Endpoint.handle`; pages of another origin are told what its bucket lets them read."""

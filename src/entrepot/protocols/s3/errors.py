@@ -49,6 +49,7 @@ _STATUS: Final = {
     "NotImplemented": 501,
     "ObjectLockConfigurationNotFoundError": 404,
     "OwnershipControlsNotFoundError": 404,
+    "PreconditionFailed": 412,
     "UnresolvableGrantByEmailAddress": 400,
     "XAmzContentSHA256Mismatch": 400,
 }

@@ -7,7 +7,7 @@ from typing import Any, Final
 from entrepot.auth.grants import Grant, canonical_id
 from entrepot.model import Action, Bucket, Clock, Facts, Principal, StoredObject
 from entrepot.protocols.base import Request, Response
-from entrepot.protocols.s3 import acl, lock, responses, tagging, xml
+from entrepot.protocols.s3 import acl, lock, responses, tagging
 from entrepot.protocols.s3.buckets import BucketCalls, check_public
 from entrepot.protocols.s3.calls import Call
 from entrepot.protocols.s3.errors import S3Error, invalid_request

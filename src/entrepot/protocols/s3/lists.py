@@ -22,6 +22,7 @@ from entrepot.services.objects import DIGESTS, Objects
 
 MAX_KEYS: Final = 1000
 MAX_BUCKETS: Final = 10_000
+HEAD_BUCKET: Final = ((b"x-amz-bucket-region", b"us-east-1"), (b"content-type", b"application/xml"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +108,10 @@ class ListCalls:
         query = call.query
         most, prefix, delimiter, shape = _common(query)
         key, text = query.get("key-marker", ""), query.get("version-id-marker", "")
-        version = _version(text) if text else None
-        if version and not key:
+        if text and "key-marker" not in query:
             message = "A version-id marker cannot be specified without a key marker."
             raise invalid_argument(message, "version-id-marker", text)
+        version = _version(text) if text else None
         page = await self.objects.names.list_versions(
             principal, name_of(call), prefix=prefix, after=key, after_version=version, limit=most, delimiter=delimiter
         )
@@ -151,7 +152,7 @@ class ListCalls:
         """HEAD /b."""
         if call.bucket != DIGESTS:
             await self.buckets.find(principal, call.bucket, Action.LIST)
-        return Response(200, [*responses.with_id(request), (b"x-amz-bucket-region", b"us-east-1")])
+        return Response(200, [*responses.with_id(request), *HEAD_BUCKET])
 
 
 def owner_item(project: str, name: str) -> xml.Item:

@@ -23,6 +23,7 @@ from entrepot.protocols.s3.objects import (
     check_source,
     condition_of,
     copy_source,
+    copying,
     facts_of,
     iso,
     name_of,
@@ -121,9 +122,9 @@ class MultipartCalls:
                 raise S3Error("InvalidRange", f"Range specified is not valid for source object of size: {old.size}")
             return Span(int(match[1]), int(match[2]) + 1)
 
-        old, part = await self.multipart.copy_part(
-            principal, name_of(call), call.query["uploadId"], number, source, version, choose
-        )
+        upload = name_of(call), call.query["uploadId"]
+        with copying(source):
+            old, part = await self.multipart.copy_part(principal, *upload, number, source, version, choose)
         headers = [(b"x-amz-copy-source-version-id", old.version_id.encode())] if old.version_id else []
         result = xml.document("CopyPartResult", ("LastModified", iso(part.created_at)), ("ETag", quoted(part.md5)))
         return responses.xml_response(request, result, headers)

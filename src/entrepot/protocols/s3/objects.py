@@ -1,13 +1,14 @@
 """Calls on one object: its bytes in and out, copies, deletion, attributes, and what is kept beside the bytes."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from entrepot.errors import BadName, DigestMismatch, EntrepotError, MarkerAsked, PreconditionFailed
+from entrepot.errors import BadName, DigestMismatch, EntrepotError, MarkerAsked, NotFound
 from entrepot.model import (
     ALWAYS,
     Blob,
@@ -20,7 +21,7 @@ from entrepot.model import (
     StoredObject,
     VersionId,
 )
-from entrepot.protocols.base import Header, MethodNotAllowed, Request, Response
+from entrepot.protocols.base import Header, Request, Response
 from entrepot.protocols.browser import SHIELD, disposition
 from entrepot.protocols.delivery import Representation, deliver, unsatisfiable
 from entrepot.protocols.s3 import claims, heads, responses, tagging, xml
@@ -63,13 +64,7 @@ class ObjectCalls:
 
     async def get(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
         """GET, HEAD."""
-        version = version_of(call.query)
-        try:
-            stored, blob = await self.objects.find(principal, name_of(call), version)
-        except MarkerAsked as error:
-            answer = responses.refused(MethodNotAllowed("DELETE"), request)
-            answer.headers += [(b"x-amz-delete-marker", b"true"), (b"x-amz-version-id", error.version.encode())]
-            return answer
+        stored, blob = await self.objects.find(principal, name_of(call), version_of(call.query))
         if stored.bucket == DIGESTS and request.method == "HEAD":
             await self.objects.tell(principal, stored.digest)  # whoever is told they are here finds them here
         part, headers = await self._part(call, request, stored, blob)
@@ -151,7 +146,8 @@ class ObjectCalls:
             carried = copied_facts(headers, old, *(directive == "REPLACE" for directive in directives))
             return replace(carried, extra={**carried.extra, **rights})
 
-        old, stored = await self.objects.copy(principal, source, version, target, facts, condition_of(headers))
+        with copying(source):
+            old, stored = await self.objects.copy(principal, source, version, target, facts, condition_of(headers))
         answer = [*responses.with_id(request), *version_header(stored)]
         if old.version_id:
             answer.append((b"x-amz-copy-source-version-id", old.version_id.encode()))
@@ -281,19 +277,35 @@ def copy_source(headers: Mapping[str, str]) -> tuple[ObjectName, VersionId | Non
 
 
 def check_source(headers: Mapping[str, str], old: StoredObject) -> None:
-    """Nothing, if the conditions on the source hold. Raises: PreconditionFailed."""
+    """Nothing, if the conditions on the source hold. Raises: S3Error PreconditionFailed."""
     match, none = headers.get("x-amz-copy-source-if-match"), headers.get("x-amz-copy-source-if-none-match")
     since, unmodified = (
         _date(headers.get(f"x-amz-copy-source-if-{word}-since")) for word in ("modified", "unmodified")
     )
-    failed = (
-        (match is not None and not _names(match, old.etag))
-        or (none is not None and _names(none, old.etag))
-        or (match is None and unmodified is not None and int(old.created_at) > unmodified)
-        or (none is None and since is not None and int(old.created_at) <= since)
-    )
-    if failed:
-        raise PreconditionFailed("At least one of the pre-conditions you specified did not hold")
+    failed = {
+        "If-Match": match is not None and not _names(match, old.etag),
+        "If-None-Match": none is not None and _names(none, old.etag),
+        "If-Unmodified-Since": match is None and unmodified is not None and int(old.created_at) > unmodified,
+        "If-Modified-Since": none is None and since is not None and int(old.created_at) <= since,
+    }
+    for name in filter(failed.get, failed):
+        message = "At least one of the pre-conditions you specified did not hold"
+        raise S3Error("PreconditionFailed", message, ("Condition", f"x-amz-copy-source-{name}"))
+
+
+@contextmanager
+def copying(source: ObjectName) -> Iterator[None]:
+    """Says of a source that is not there that it is the source. Raises: S3Error."""
+    try:
+        yield
+    except MarkerAsked as error:
+        message = "The source of a copy request may not specifically refer to a delete marker by version id."
+        raise invalid_request(message) from error
+    except NotFound as error:
+        _, code = responses.code_of(error)
+        if code not in ("NoSuchKey", "NoSuchVersion"):
+            raise
+        raise S3Error(code, responses.message_of(code, error), ("Key", source.key)) from error
 
 
 def _names(header: str, etag: str) -> bool:

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
+from entrepot.auth import sigv2
 from entrepot.auth.bucket_policy import MalformedPolicy
 from entrepot.auth.post_policy import BadPolicy
 from entrepot.auth.sigv2 import (
@@ -29,6 +31,7 @@ from entrepot.errors import (
     EntrepotError,
     Hidden,
     LimitReached,
+    MarkerAsked,
     NoBucket,
     NotFound,
     NothingToReplace,
@@ -74,6 +77,7 @@ ERRORS: Final[ErrorTable] = {
     NoVersion: (404, "NoSuchVersion"),
     NothingToReplace: (404, "NoSuchKey"),
     MalformedPolicy: (400, "MalformedPolicy"),
+    MarkerAsked: (405, "MethodNotAllowed"),
     BucketNotEmpty: (409, "BucketNotEmpty"),
     NotFound: (404, "NoSuchKey"),
     LengthRequired: (411, "MissingContentLength"),
@@ -119,16 +123,19 @@ _MESSAGES: Final = {
 """Where clients look for AWS's own words."""
 
 
-def refused(error: EntrepotError, request: Request) -> Response:
-    """The error as XML, with the request's id."""
+def refused(error: EntrepotError, request: Request, resource: bytes = b"") -> Response:
+    """The error as XML, with the request's id. `resource` is the raw path with the bucket in front."""
     status, code = code_of(error)
     headers = [*with_id(request), (b"content-type", b"application/xml"), *SHIELD, *refusal_headers(error)]
-    if isinstance(error, Deleted):
+    if isinstance(error, Deleted | MarkerAsked):
         headers += [(b"x-amz-delete-marker", b"true"), (b"x-amz-version-id", error.version.encode())]
+    if isinstance(error, MarkerAsked):
+        headers.append((b"allow", b"DELETE"))
     if isinstance(error, Malformed) and error.region:
         headers.append((b"x-amz-bucket-region", error.region.encode()))
     body = xml.document(
-        "Error", ("Code", code), ("Message", message_of(code, error)), *_details(error),
+        "Error", ("Code", code), ("Message", message_of(code, error)),
+        *(_details(error, request) or _missing(status, code, request, resource or request.raw_path)),
         ("Resource", request.raw_path.decode("latin-1")), ("RequestId", request_id(request)), namespace="",
     )  # fmt: skip
     return Response(status, headers, body)
@@ -147,9 +154,15 @@ def message_of(code: str, error: EntrepotError) -> str:
     return ("" if own else _MESSAGES.get(code)) or str(error) or code
 
 
-def _details(error: EntrepotError) -> Sequence[xml.Item]:
+def _details(error: EntrepotError, request: Request) -> Sequence[xml.Item]:
     """The elements that follow the message."""
     match error:
+        case PreconditionFailed():
+            return [("Condition", _failed_condition(request))]
+        case MarkerAsked():
+            return [("Method", request.method), ("ResourceType", "DeleteMarker")]
+        case MethodNotAllowed():
+            return [("Method", request.method), ("ResourceType", "SERVICE" if request.raw_path == b"/" else "OBJECT")]
         case S3Error():
             return error.details
         case Malformed() if error.region:
@@ -158,6 +171,25 @@ def _details(error: EntrepotError) -> Sequence[xml.Item]:
             return _signed_texts(error)
         case _:
             return ()
+
+
+def _failed_condition(request: Request) -> str:
+    """The header that did not hold: of a pair the first is judged alone."""
+    if request.header(b"if-match") is not None:
+        return "If-Match"
+    return "If-Unmodified-Since" if request.method in ("GET", "HEAD") else "If-None-Match"
+
+
+def _missing(status: int, code: str, request: Request, resource: bytes) -> Sequence[xml.Item]:
+    """What is not there, or in the way: a key, one of its versions, or the bucket."""
+    bucket, _, key = (unquote_to_bytes(part).decode("utf-8", "replace") for part in resource[1:].partition(b"/"))
+    if code == "NoSuchKey" and key:
+        return [("Key", key)]
+    if code == "NoSuchVersion":
+        version = dict(sigv2.parameters(request.raw_query)).get(b"versionId") or b""
+        return [("Key", key), ("VersionId", version.decode("utf-8", "replace"))]
+    bucket_wide = code == "NoSuchBucket" or (status in (404, 409) and not key)
+    return [("BucketName", bucket)] if bucket_wide and bucket else []
 
 
 def _signed_texts(error: WrongSignature) -> list[xml.Item]:

@@ -1,0 +1,92 @@
+"""One of every principal and one of every place, and how the tests of rights tell what each may do."""
+
+import secrets
+from dataclasses import dataclass, field
+
+from tests.asking import DataApi
+from tests.calling import Api, admin
+from tests.running import RunningServer
+
+ROLES = ("guest", "reader", "writer", "maintainer", "owner")
+PRINCIPALS = ("anonymous", *ROLES, "stranger", "robot", "admin", "job", "disabled")
+"""The robot is a writer, the job's token one of a writer; the admin has no role; the disabled user would be owner."""
+PLACES = ("private", "public", "area", "missing")
+RANKS = {"robot": "writer", "job": "writer"}
+DATA = b"what lies there"
+
+
+def roles(least: str, yes: int, knows: int = 403, unknown: int = 404) -> dict[str, int]:
+    """By principal: `yes` from that role on, `knows` for those who may read it, `unknown` for all others."""
+    found = {"anonymous": 401, "disabled": 401}
+    for one in PRINCIPALS:
+        rank = RANKS.get(one, one)
+        if one not in found and rank in ROLES:
+            index = ROLES.index(rank)
+            found[one] = yes if index >= ROLES.index(least) else knows if index >= ROLES.index("reader") else unknown
+        found.setdefault(one, unknown)
+    return found
+
+
+def all_but(status: int, **others: int) -> dict[str, int]:
+    return {one: others.get(one, 401 if one in ("anonymous", "disabled") else status) for one in PRINCIPALS}
+
+
+@dataclass
+class World:
+    """A server with one of every principal and every place."""
+
+    server: RunningServer
+    tokens: dict[str, str | None] = field(default_factory=dict)
+    keys: dict[str, tuple[str, str]] = field(default_factory=dict)
+    buckets: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    """`BUCKET/KEY` of what lies in each place."""
+    bytes: dict[str, bytes] = field(default_factory=dict)
+    area: str = ""
+    tag: str = field(default_factory=lambda: secrets.token_hex(3))
+
+
+def new_world(server: RunningServer) -> World:
+    """All of them, on that server."""
+    api, found = admin(server), World(server)
+    found.tokens["anonymous"] = None
+    for one in PRINCIPALS[1:]:
+        role = {"stranger": "reader", "admin": None, "job": "writer", "disabled": "owner"}.get(one, one)
+        if one == "robot":
+            wish = {"name": f"robot-{found.tag}", "project": "default", "role": "writer"}
+            secret = api.done("POST", "/robots", wish, 201).secret
+            logged_in = api.done("POST", "/login", {"user": f"robot-{found.tag}", "password": secret}, 201)
+            found.tokens[one] = logged_in.token
+        else:
+            found.tokens[one] = server.user(f"{one}-{found.tag}", role=role)
+        if role:
+            made = Api(server, found.tokens[one]).done("POST", "/keys", {}, 201)
+            found.keys[one] = (made.access, made.secret or "")
+    api.done("DELETE", f"/roles/default/stranger-{found.tag}", None, 204)
+    api.done("PUT", f"/users/admin-{found.tag}", {"admin": True})
+    found.tokens["job"] = server.user(f"job-{found.tag}", job=f"j{found.tag}")
+    api.done("PUT", f"/users/disabled-{found.tag}", {"disabled": True})
+    fill(found, api)
+    return found
+
+
+def end_world(world: World) -> None:
+    """Nobody of it administers the server any more."""
+    api = admin(world.server)
+    api.done("DELETE", f"/robots/robot-{world.tag}", None, 204)
+    api.done("PUT", f"/users/admin-{world.tag}", {"admin": False})
+
+
+def fill(world: World, api: Api) -> None:
+    """Buckets with an object each, and somebody's area."""
+    for place in PLACES:
+        world.bytes[place] = DATA + secrets.token_bytes(8)
+        world.buckets[place] = f"{place}-{world.tag}" if place != "area" else "prominence-data"
+    for place in ("private", "public"):
+        world.server.bucket(world.buckets[place], public=place == "public")
+        api.put(f"{world.buckets[place]}/a", world.bytes[place])
+    owner = DataApi(world.server, world.server.user(f"somebody-{world.tag}"))
+    assert owner.put("a", world.bytes["area"]).status == 201
+    world.area = f"uploads/somebody-{world.tag}/"
+    for place in PLACES:
+        world.names[place] = f"{world.buckets[place]}/{world.area if place == 'area' else ''}a"
