@@ -4,7 +4,7 @@ Two steps take bytes away: mark (a free blob becomes `deleting`, and counts as a
 Told "it is here" takes a lease; accepting a name writes its reference in the same commit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import bindparam, delete, exists, select, text, update
@@ -153,10 +153,15 @@ def keep(tx: Transaction, received: Blob, edges: str | None, now: Instant) -> st
         if received.inline is not None:
             tx.run(_ADD_BYTES, key=received.key, bytes=received.inline)
         return received.key
-    for algorithm, value in received.checksums.items():
-        if algorithm in _LEARN:
-            tx.run(_LEARN[algorithm], digest=digest, value=value)
+    learn(tx, received.digest, received.checksums)
     return hold(tx, received.digest)
+
+
+def learn(tx: Transaction, digest: Digest, checksums: Mapping[Algorithm, str]) -> None:
+    """Checksums of these bytes that are not known yet."""
+    for algorithm, value in checksums.items():
+        if algorithm in _LEARN:
+            tx.run(_LEARN[algorithm], digest=digest.hex, value=value)
 
 
 def hold(tx: Transaction, digest: Digest) -> str:

@@ -279,6 +279,14 @@ class Objects:
 
         return await self.catalog.read(look_up) if limit else Page(())
 
+    async def learned(self, blob: Blob, algorithm: Algorithm) -> Blob:
+        """The same blob with that checksum, which is read from its bytes if nobody knew it. Raises: NotFound."""
+        if algorithm in blob.checksums or algorithm is Algorithm.SHA256:
+            return blob
+        sums = {algorithm: await self.blobs.checksum(blob, algorithm)}
+        await self.catalog.write(lambda tx: blobs.learn(tx, blob.digest, sums))
+        return replace(blob, checksums={**blob.checksums, **sums})
+
     async def find_digest(self, principal: Principal, digest: Digest) -> Blob:
         """That blob, if the principal may read it under some name. Raises: NotFound; Unauthenticated."""
 
@@ -353,18 +361,18 @@ class Objects:
         target: ObjectName,
         facts: Callable[[StoredObject, Blob], Facts],
         condition: Condition = ALWAYS,
-    ) -> tuple[StoredObject, StoredObject]:
-        """The source, and the object `target` now points to: the same bytes, not one of them moved.
+    ) -> tuple[StoredObject, StoredObject, Blob]:
+        """The source, the object `target` now points to, and the bytes of both, not one of them moved.
 
         `facts` says what the new name carries, or refuses. Raises: NotFound; Denied; PreconditionFailed; QuotaExceeded.
         """
 
-        def point(tx: Transaction) -> tuple[StoredObject, StoredObject]:
+        def point(tx: Transaction) -> tuple[StoredObject, StoredObject, Blob]:
             old, blob = self.look_up(tx, principal, source, version)
             carried = facts(old, blob)
             bucket, checked = self.may_put(tx, principal, target, condition)
             blobs.hold(tx, blob.digest)
             etag = blob.checksums.get(Algorithm.MD5, old.etag)
-            return old, self.point(tx, principal, bucket, target.key, blob, carried, checked, etag=etag)
+            return old, self.point(tx, principal, bucket, target.key, blob, carried, checked, etag=etag), blob
 
         return await self.catalog.write(point)

@@ -19,12 +19,14 @@ from entrepot.gate import Gate
 from entrepot.model import Algorithm, Blob, Body, Claims, Clock, Digest, FileSpan, Instant, Piece, Span
 from entrepot.storage.assembly import Assembly
 from entrepot.storage.driver import Driver, Staging
-from entrepot.storage.hashing import Checksums, checksums_of
+from entrepot.storage.hashing import Checksums, Hash, checksums_of, new_hash
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 EDGE_BYTES: Final = 1 << 20
+HOP_BYTES: Final = 64 << 20
+"""The most that is hashed in one go."""
 EDGED_FROM: Final = 64 << 20
 """Blobs at least this long keep a checksum of their edges: worth asking for before the whole is hashed."""
 DAY: Final = 86400.0
@@ -213,6 +215,20 @@ class BlobStore:
             os.close(opened.descriptor)
         return running.hexdigest() == blob.digest.hex
 
+    async def checksum(self, blob: Blob, algorithm: Algorithm) -> str:
+        """That checksum of stored bytes, read whole, a piece for each hop. Raises: NotFound if the file is gone."""
+        running = new_hash(algorithm)
+        if blob.inline is not None:
+            running.update(blob.inline)
+            return running.hexdigest()
+        opened = await self.run(self.driver.open, blob.key, Span())
+        try:
+            for offset in range(0, blob.size, HOP_BYTES):
+                await self.run_hash(_hash_range, running, opened.descriptor, offset, min(HOP_BYTES, blob.size - offset))
+        finally:
+            os.close(opened.descriptor)
+        return running.hexdigest()
+
     async def unlink_loser(self, received: Received) -> None:
         """An equal blob was here first: our copy goes."""
         if received.blob.inline is None:
@@ -251,6 +267,11 @@ def check_claims(sums: Mapping[Algorithm, str], claims: Claims) -> None:
                 found=sums[algorithm],
                 claimed=claimed,
             )
+
+
+def _hash_range(running: Hash, descriptor: int, start: int, length: int) -> None:
+    for offset in range(start, start + length, 1 << 20):
+        running.update(os.pread(descriptor, min(1 << 20, start + length - offset), offset))
 
 
 def _take(staging: Staging, sums: Checksums, offset: int, pieces: Sequence[Piece]) -> int:

@@ -147,11 +147,14 @@ class ObjectCalls:
             return replace(carried, extra={**carried.extra, **rights})
 
         with copying(source):
-            old, stored = await self.objects.copy(principal, source, version, target, facts, condition_of(headers))
+            old, stored, blob = await self.objects.copy(
+                principal, source, version, target, facts, condition_of(headers)
+            )
         answer = [*responses.with_id(request), *version_header(stored)]
         if old.version_id:
             answer.append((b"x-amz-copy-source-version-id", old.version_id.encode()))
-        _, blob = await self.objects.find(principal, target)
+        if "x-amz-checksum-algorithm" in headers:
+            blob = await self.objects.learned(blob, claims.ALGORITHMS[stored.extra["checksum"]["algorithm"]])
         result = xml.document(
             "CopyObjectResult", ("LastModified", iso(stored.created_at)), ("ETag", quoted(stored.etag)),
             *responses.checksum_items(heads.checksum_of(stored.extra, blob)),
@@ -249,7 +252,12 @@ def copied_facts(headers: Mapping[str, str], old: StoredObject, new_metadata: bo
     """What a copy carries: of the source, or of the request."""
     own = facts_of(headers, "")
     extra = {name: old.extra[name] for name in ("checksum", "tags", "headers") if name in old.extra}
-    if extra.get("checksum", {}).get("value"):  # it was made of parts, and the copy has none
+    wanted = headers.get("x-amz-checksum-algorithm", "").upper()
+    if wanted and wanted not in claims.ALGORITHMS:
+        raise invalid_request("Checksum algorithm provided is unsupported.")
+    if wanted:
+        extra["checksum"] = {"algorithm": wanted, "type": heads.FULL}
+    elif extra.get("checksum", {}).get("value"):  # it was made of parts, and the copy has none
         del extra["checksum"]
     for replaced, name in ((new_metadata, "headers"), (new_tags, "tags")):
         if replaced:

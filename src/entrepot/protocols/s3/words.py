@@ -7,7 +7,7 @@ from typing import Final
 
 from entrepot.auth.bucket_policy import HEADER_KEYS
 from entrepot.protocols.base import Request
-from entrepot.protocols.s3 import calls, requests, tagging
+from entrepot.protocols.s3 import calls, heads, requests, tagging
 from entrepot.protocols.s3.calls import Call
 from entrepot.protocols.s3.errors import S3Error
 
@@ -72,8 +72,7 @@ def words_of(call: Call, request: Request) -> Mapping[str, Sequence[str]]:
     for name in ("prefix", "delimiter", "max-keys"):
         if name in call.query:
             found[f"s3:{name}"] = [call.query[name]]
-    for raw, value in request.headers:
-        name, text = raw.decode("latin-1"), value.decode("latin-1")
+    for name, text in heads.table_of(request, call.query).items():
         if name in HEADER_KEYS:
             found[f"s3:{name}"] = [text]
         elif name == "referer":

@@ -64,7 +64,7 @@ class _Tree:
 
     def __init__(self) -> None:
         self.root: Node | None = None
-        self._open: list[Node] = []
+        self._open: list[tuple[Node, list[str]]] = []
         self._count = 0
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
@@ -76,19 +76,20 @@ class _Tree:
         if kind:
             node.children.append(Node("xsi:type", kind))
         if self._open:
-            self._open[-1].children.append(node)
+            self._open[-1][0].children.append(node)
         else:
             self.root = node
-        self._open.append(node)
+        self._open.append((node, []))
 
     def end(self, _tag: str) -> None:
-        node = self._open.pop()
+        node, texts = self._open.pop()
+        node.text = "".join(texts)
         if node.children and not node.text.strip():
             node.text = ""
 
     def data(self, text: str) -> None:
         if self._open:
-            self._open[-1].text += text
+            self._open[-1][1].append(text)
 
     def close(self) -> Node | None:
         return self.root
