@@ -23,6 +23,7 @@ MEASURES = {
     "memory": "memory, and the event loop, under large uploads",
     "startup": "the command line against a bare Python",
     "form": "a form's POST against a PUT",
+    "s3": "S3: bodies, small objects, lists, parts and copies, against SeaweedFS and rclone",
 }
 SLACK, QUICK_SLACK = 0.1, 0.2
 

@@ -51,7 +51,8 @@ def fill(path: Path, groups: int) -> None:
         for group in range(groups):
             connection.executemany(
                 "INSERT INTO object (bucket_id, name, version, digest, size, etag, content_type, metadata,"
-                " extra, unversioned, created_at) VALUES (?, ?, ?, ?, 4096, ?, 'binary/octet-stream', '{}', '{}', 1, 1.7e9)",
+                " extra, unversioned, created_at)"
+                " VALUES (?, ?, ?, ?, 4096, ?, 'binary/octet-stream', '{}', '{}', 1, 1.7e9)",
                 [
                     (bucket.id, f"group-{group:04d}/name-{item:04d}", version, f"{version:064x}", f"{version:064x}")
                     for item, version in enumerate(range(group * ITEMS, group * ITEMS + ITEMS))

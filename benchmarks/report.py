@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from benchmarks.figures import Figure
 from benchmarks.processes import program_path
+from benchmarks.s3_servers import PEERS, WANTED
 
 LAST: Final = Path(__file__).parent / "last.json"
 README: Final = Path(__file__).parent / "README.md"
@@ -88,4 +89,6 @@ def versions() -> dict[str, str]:
                 [path, "-v" if program == "nginx" else "--version"], capture_output=True, text=True, check=False
             )
             found[program] = (said.stdout + said.stderr).split()[-1].rpartition("/")[2]
+    if PEERS.exists():
+        found |= dict(one.split("==") for one in WANTED)
     return found

@@ -1,9 +1,14 @@
 """One of every principal and one of every place, and how the tests of rights tell what each may do."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.asking import DataApi
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from tests.asking import Answer, DataApi, ask
 from tests.calling import Api, admin
 from tests.running import RunningServer
 
@@ -90,3 +95,16 @@ def fill(world: World, api: Api) -> None:
     world.area = f"uploads/somebody-{world.tag}/"
     for place in PLACES:
         world.names[place] = f"{world.buckets[place]}/{world.area if place == 'area' else ''}a"
+
+
+def signed(
+    key: tuple[str, str] | None, method: str, url: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> Answer:
+    """That request, signed by botocore with that key; unsigned without one."""
+    sent = dict(headers or {})
+    if key:
+        request = AWSRequest(method, url, data=body, headers=sent)
+        S3SigV4Auth(Credentials(*key), "s3", "us-east-1").add_auth(request)
+        sent = dict(request.prepare().headers)
+        sent.pop("Content-Length", None)
+    return ask(url, method, body, sent)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from botocore.auth import S3SigV4Auth, S3SigV4PostAuth
+from botocore.auth import S3SigV4PostAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
@@ -22,6 +22,7 @@ from entrepot.protocols.base import kinds_of
 from entrepot.protocols.s3 import S3, calls
 from tests.asking import FORM_TYPE, Answer, DataApi, ask, form_body
 from tests.calling import admin
+from tests.protocols import rights
 from tests.protocols.rights import ROLES, World, roles
 
 PRINCIPALS = ("anonymous", *ROLES, "stranger", "robot", "disabled")
@@ -148,14 +149,11 @@ def test_every_kind_of_call_is_asked() -> None:
     assert set(EXPECTED) == set(ASKED) == set(kinds_of(S3))
 
 
-def signed(world: World, one: str, method: str, url: str, body: bytes, headers: dict[str, str]) -> Answer:
-    """That request, signed by botocore with the principal's key; unsigned for anonymous."""
-    if one in world.keys:
-        request = AWSRequest(method, url, data=body, headers=headers)
-        S3SigV4Auth(Credentials(*world.keys[one]), "s3", "us-east-1").add_auth(request)
-        headers = dict(request.prepare().headers)
-        headers.pop("Content-Length", None)
-    return ask(url, method, body, headers)
+def signed(
+    world: World, one: str, method: str, url: str, body: bytes = b"", headers: dict[str, str] | None = None
+) -> Answer:
+    """That request by that principal."""
+    return rights.signed(world.keys.get(one), method, url, body, headers)
 
 
 def form(world: World, one: str, bucket: str, key: str) -> Answer:
@@ -223,7 +221,7 @@ def test_a_missing_key_is_only_told_to_who_may_list(world: World) -> None:
     ):  # fmt: skip
         for method in ("GET", "HEAD"):
             url = f"{world.server.url}/{world.names[place]}-{secrets.token_hex(4)}"
-            assert {one: signed(world, one, method, url, b"", {}).status for one in PRINCIPALS} == expected
+            assert {one: signed(world, one, method, url).status for one in PRINCIPALS} == expected
 
 
 def test_a_copy_takes_the_right_to_read_its_source(world: World) -> None:
@@ -250,13 +248,13 @@ def test_the_bucket_of_digests_shows_what_one_may_read_by_some_name_and_nothing_
     may_read = {"private": by_role("reader", 200), "public": everyone(200), "area": everyone(403, robot=200)}
     for place, one in itertools.product(bytes_, PRINCIPALS):
         there, none = hashlib.sha256(bytes_[place]).hexdigest(), secrets.token_hex(32)
-        answer, nonsense = (signed(world, one, "GET", f"{url}/{hex_}", b"", {}) for hex_ in (there, none))
+        answer, nonsense = (signed(world, one, "GET", f"{url}/{hex_}") for hex_ in (there, none))
         assert nonsense.status == (403 if one in ("anonymous", "disabled") else 404)
         if may_read[place][one] == 200:
             assert answer.body == bytes_[place], (place, one)
         else:
             assert without_ids(answer, there) == without_ids(nonsense, none), (place, one)
-    assert {one: signed(world, one, "GET", url, b"", {}).status for one in PRINCIPALS} == by_role("reader", 200)
+    assert {one: signed(world, one, "GET", url).status for one in PRINCIPALS} == by_role("reader", 200)
 
 
 def without_ids(answer: Answer, *names: str) -> tuple[int, list[str], str]:

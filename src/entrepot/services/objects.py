@@ -283,7 +283,7 @@ class Objects:
         """The same blob with that checksum, which is read from its bytes if nobody knew it. Raises: NotFound."""
         if algorithm in blob.checksums or algorithm is Algorithm.SHA256:
             return blob
-        sums = {algorithm: await self.blobs.checksum(blob, algorithm)}
+        sums: dict[Algorithm, str] = {algorithm: await self.blobs.checksum(blob, algorithm)}
         await self.catalog.write(lambda tx: blobs.learn(tx, blob.digest, sums))
         return replace(blob, checksums={**blob.checksums, **sums})
 
