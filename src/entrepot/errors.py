@@ -3,6 +3,7 @@
     EntrepotError
     ├── UsageError           the call itself is wrong
     │   ├── BadName          a name that cannot be one
+    │   │   └── NameTooLong
     │   ├── BadRange         a range outside the bytes
     │   ├── BadRequest       a message that cannot be read
     │   └── BodyCut          the connection ended before the body did
@@ -53,6 +54,15 @@ class UsageError(EntrepotError):
 
 class BadName(UsageError):
     """A name, digest or key that cannot be one."""
+
+
+class NameTooLong(BadName):
+    """A name of `size` bytes, where at most `most` are kept."""
+
+    def __init__(self, what: str, size: int = 0, most: int = 0) -> None:
+        super().__init__(what, why=f"it has {size} bytes of UTF-8, {most} are kept at most")
+        self.size = size
+        self.most = most
 
 
 class BadRange(UsageError):

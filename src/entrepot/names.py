@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from entrepot.errors import BadName
+from entrepot.errors import BadName, NameTooLong
 
 MAX_NAME_BYTES: Final = 1024
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -33,13 +33,18 @@ def account_name(text: str) -> str:
 
 
 def object_key(text: str, limit: int = MAX_NAME_BYTES) -> str:
-    """`text` as a key: 1 to `limit` bytes of UTF-8 without control characters. `..` is only text. Raises: BadName."""
+    """`text` as a key: 1 to `limit` bytes of UTF-8 without control characters. `..` is only text.
+
+    Raises: BadName; NameTooLong.
+    """
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
         raise BadName("a key is UTF-8") from error
-    if not 1 <= size <= limit:
-        raise BadName("a key is too long or empty", why=f"it has 1 to {limit} bytes of UTF-8, this one {size}")
+    if not size:
+        raise BadName("a key is not empty")
+    if size > limit:
+        raise NameTooLong("a key is too long", size, limit)
     if _CONTROL.search(text):
         raise BadName("a key holds no control characters")
     return text

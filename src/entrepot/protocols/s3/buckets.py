@@ -12,7 +12,7 @@ from entrepot.model import Action, Bucket, Clock, Principal
 from entrepot.protocols.base import Request, Response
 from entrepot.protocols.s3 import acl, cors, lifecycle, lock, responses, tagging, xml
 from entrepot.protocols.s3.calls import Call
-from entrepot.protocols.s3.errors import S3Error, invalid_argument, invalid_request, malformed_xml
+from entrepot.protocols.s3.errors import S3Error, invalid_argument, invalid_bucket_name, invalid_request, malformed_xml
 from entrepot.protocols.s3.proofs import Proven
 from entrepot.services.buckets import Buckets, TakenElsewhere
 from entrepot.services.projects import RESERVED, Projects
@@ -43,7 +43,7 @@ def bucket_name(text: str) -> str:
     """`text` as the name of a new bucket, as S3 has them. Raises: S3Error InvalidBucketName."""
     fits = _NAME.match(text) and not any(pair in text for pair in ("..", ".-", "-."))
     if not fits or text in RESERVED or _is_address(text):
-        raise S3Error("InvalidBucketName", "The specified bucket is not valid.")
+        raise invalid_bucket_name()
     return text
 
 

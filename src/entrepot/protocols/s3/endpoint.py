@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
+from entrepot.auth.permissions import require_known
 from entrepot.errors import EntrepotError, Unsupported
 from entrepot.model import Clock, Origin, Principal
 from entrepot.protocols.base import Endpoint, Request, Response
@@ -74,6 +75,7 @@ class S3(Endpoint[AnyCall]):
         if isinstance(call, calls.Preflight):
             return await self._preflight(call, request)
         if isinstance(call, calls.Unimplemented):
+            require_known(principal)
             raise Unsupported("A header you provided implies functionality that is not implemented.")
         if call.key:
             return await self._act_on_object(call, principal, request, proven)

@@ -71,6 +71,11 @@ def invalid_argument(message: str, name: str = "", value: str = "") -> S3Error:
     return S3Error("InvalidArgument", message, *([("ArgumentName", name), ("ArgumentValue", value)] if name else []))
 
 
+def invalid_bucket_name() -> S3Error:
+    """A bucket that nobody can have."""
+    return S3Error("InvalidBucketName", "The specified bucket is not valid.")
+
+
 def invalid_request(message: str) -> S3Error:
     """A request that contradicts itself."""
     return S3Error("InvalidRequest", message)

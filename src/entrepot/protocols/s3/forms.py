@@ -10,7 +10,7 @@ from entrepot.errors import TooLarge
 from entrepot.model import ALWAYS, ANONYMOUS, Action, Algorithm, Body, Clock, Facts, Principal, checksum
 from entrepot.protocols.base import Request, Response, with_origin
 from entrepot.protocols.forms import Form, read_form
-from entrepot.protocols.s3 import claims, responses, tagging, xml
+from entrepot.protocols.s3 import claims, requests, responses, tagging, xml
 from entrepot.protocols.s3.calls import Call
 from entrepot.protocols.s3.claims import Sent
 from entrepot.protocols.s3.errors import S3Error, invalid_argument
@@ -40,6 +40,7 @@ class FormCalls:
         key = table.get("key", "").replace("${filename}", form.filename)
         if not key:
             raise invalid_argument("Bucket POST must contain a field named 'key'.")
+        requests.check_new(key)
         signer, least, most = await self._signer(call, key, form, principal, request)
         sent = _sent(form, table, least, most)
         where = name_of(Call(call.bucket, key, {}))

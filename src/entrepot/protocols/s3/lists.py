@@ -1,7 +1,6 @@
 """Lists: objects v1 and v2, versions, buckets. Keyset pages in the order of UTF-8 bytes, keys and prefixes as one."""
 
 import base64
-import binascii
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from entrepot.protocols.base import MethodNotAllowed, Request, Response
 from entrepot.protocols.browser import SHIELD
 from entrepot.protocols.s3 import responses, xml
 from entrepot.protocols.s3.calls import Call
-from entrepot.protocols.s3.errors import invalid_argument
+from entrepot.protocols.s3.errors import S3Error, invalid_argument
 from entrepot.protocols.s3.objects import iso, name_of, quoted
 from entrepot.protocols.s3.proofs import Proven
 from entrepot.services.buckets import Buckets
@@ -201,9 +200,15 @@ def _token(text: str) -> str:
     """The marker a token stands for. Raises: S3Error for a token of somebody else."""
     try:
         found = base64.b64decode(text, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise invalid_argument("The continuation token provided is incorrect") from error
+    except ValueError as error:
+        raise _foreign(text) from error
+    if "\0" in found:
+        raise _foreign(text)
     return found
+
+
+def _foreign(token: str) -> S3Error:
+    return invalid_argument("The continuation token provided is incorrect", "continuation-token", token)
 
 
 def _version(text: str) -> VersionId:

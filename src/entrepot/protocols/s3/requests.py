@@ -9,7 +9,7 @@ from entrepot.errors import BadName
 from entrepot.protocols.base import MethodNotAllowed, Request
 from entrepot.protocols.s3 import calls
 from entrepot.protocols.s3.calls import AnyCall, Call
-from entrepot.protocols.s3.errors import invalid_argument
+from entrepot.protocols.s3.errors import invalid_argument, invalid_bucket_name
 from entrepot.services.objects import DIGESTS
 
 CONFIG: Final = frozenset(
@@ -73,6 +73,8 @@ def parse(request: Request, hosts: Sequence[str] = ()) -> AnyCall:
         raise MethodNotAllowed(", ".join(sorted(_METHODS)))
     if request.method == "OPTIONS":
         return calls.Preflight(bucket, key, query)
+    if not bucket and key:
+        raise invalid_bucket_name()
     if not bucket:  # any method: a proof is judged before it
         return calls.ListBuckets(bucket, key, query)
     if bucket == DIGESTS and request.method not in ("GET", "HEAD"):
@@ -84,8 +86,19 @@ def parse(request: Request, hosts: Sequence[str] = ()) -> AnyCall:
         kind = calls.Unimplemented
     elif "x-amz-copy-source" in said and kind in (calls.PutObject, calls.UploadPart):
         kind = calls.CopyObject if kind is calls.PutObject else calls.CopyPart
+    if kind in (calls.PutObject, calls.CopyObject, calls.CreateUpload):
+        check_new(key)
     made: AnyCall = kind(bucket, key, query)  # type: ignore[assignment]
     return made
+
+
+def check_new(key: str) -> None:
+    """Nothing, if no `..` in the key climbs above its bucket: browsers and tools would. Raises: BadName."""
+    depth = 0
+    for segment in key.split("/"):
+        depth += -1 if segment == ".." else segment not in ("", ".")
+        if depth < 0:
+            raise BadName("a key does not climb above its bucket")
 
 
 def operation(query: Mapping[str, str]) -> str:

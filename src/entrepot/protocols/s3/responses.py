@@ -32,6 +32,7 @@ from entrepot.errors import (
     Hidden,
     LimitReached,
     MarkerAsked,
+    NameTooLong,
     NoBucket,
     NotFound,
     NothingToReplace,
@@ -83,6 +84,7 @@ ERRORS: Final[ErrorTable] = {
     LengthRequired: (411, "MissingContentLength"),
     BadRange: (416, "InvalidRange"),
     BodyCut: (400, "IncompleteBody"),
+    NameTooLong: (400, "KeyTooLongError"),
     BadName: (400, "InvalidArgument"),
     UsageError: (400, "InvalidRequest"),
     DigestMismatch: (400, "BadDigest"),
@@ -107,6 +109,7 @@ _MESSAGES: Final = {
     "AccessDenied": "Access Denied",
     "BucketNotEmpty": "The bucket you tried to delete is not empty",
     "IncompleteBody": "You did not provide the number of bytes specified by the Content-Length HTTP header",
+    "KeyTooLongError": "Your key is too long",
     "MethodNotAllowed": "The specified method is not allowed against this resource.",
     "NoSuchBucket": "The specified bucket does not exist",
     "NoSuchKey": "The specified key does not exist.",
@@ -167,6 +170,8 @@ def _details(error: EntrepotError, request: Request) -> Sequence[xml.Item]:
             return error.details
         case Malformed() if error.region:
             return [("Region", error.region)]
+        case NameTooLong():
+            return [("Size", error.size), ("MaxSizeAllowed", error.most)]
         case WrongSignature():
             return _signed_texts(error)
         case _:
