@@ -215,6 +215,19 @@ def test_a_name_is_overwritten_by_maintainers_alone(world: World) -> None:
     admin(world.server).put(world.names["private"], world.bytes["private"])
 
 
+def test_a_name_is_overwritten_by_parts_by_maintainers_alone(world: World) -> None:
+    """Who may create may begin an upload to any name, and learns at its end."""
+    url = f"{world.server.url}/{world.names['private']}"
+    for one in ("writer", "robot", "maintainer"):
+        begun = re.search(rb"<UploadId>(\w+)<", signed(world, one, "POST", f"{url}?uploads").body)
+        assert begun
+        upload = f"uploadId={begun[1].decode()}"
+        etag = signed(world, one, "PUT", f"{url}?partNumber=1&{upload}", b"x")["etag"]
+        parts = PARTS.replace(b"<ETag>x<", f"<ETag>{etag}<".encode())
+        assert signed(world, one, "POST", f"{url}?{upload}", parts).status == (200 if one == "maintainer" else 403)
+    admin(world.server).put(world.names["private"], world.bytes["private"])
+
+
 def test_a_missing_key_is_only_told_to_who_may_list(world: World) -> None:
     for place, expected in (
         ("private", by_role("reader", 404)), ("public", everyone(404)), ("area", everyone(403, robot=404)),
@@ -250,11 +263,14 @@ def test_the_bucket_of_digests_shows_what_one_may_read_by_some_name_and_nothing_
         there, none = hashlib.sha256(bytes_[place]).hexdigest(), secrets.token_hex(32)
         answer, nonsense = (signed(world, one, "GET", f"{url}/{hex_}") for hex_ in (there, none))
         assert nonsense.status == (403 if one in ("anonymous", "disabled") else 404)
+        listed = signed(world, one, "GET", f"{url}?prefix={there}")
+        assert listed.status == (403 if one in ("anonymous", "disabled") else 200)
         if may_read[place][one] == 200:
             assert answer.body == bytes_[place], (place, one)
         else:
             assert without_ids(answer, there) == without_ids(nonsense, none), (place, one)
-    assert {one: signed(world, one, "GET", url).status for one in PRINCIPALS} == by_role("reader", 200)
+        if listed.status == 200:
+            assert (f"<Key>{there}</Key>".encode() in listed.body) == (may_read[place][one] == 200)
 
 
 def without_ids(answer: Answer, *names: str) -> tuple[int, list[str], str]:

@@ -53,6 +53,7 @@ _LEASE: Final = Query(
     .values(digest=bindparam("digest"), holder=bindparam("holder"), until=bindparam("until"))
     .on_conflict_do_update(index_elements=["digest", "holder"], set_={"until": bindparam("until")})
 )
+_RENEW: Final = Query(update(lease).values(until=bindparam("until")).where(lease.c.holder == bindparam("holder")))
 _END_LEASE: Final = Query(delete(lease).where(lease.c.holder == bindparam("holder")))
 _LEASED: Final = Query(
     select(lease.c.until).where(lease.c.digest == bindparam("digest"), lease.c.holder == bindparam("holder"))
@@ -189,6 +190,11 @@ def let_go(tx: Transaction, kind: str, owner_id: int) -> None:
 def take_lease(tx: Transaction, digest: Digest, holder: str, until: Instant) -> None:
     """Keep these bytes until then for someone who was told they are here."""
     tx.run(_LEASE, digest=digest.hex, holder=holder, until=until)
+
+
+def renew_leases(tx: Transaction, holder: str, until: Instant) -> None:
+    """All this holder was told is here stays until then."""
+    tx.run(_RENEW, holder=holder, until=until)
 
 
 def end_lease(tx: Transaction, holder: str) -> None:

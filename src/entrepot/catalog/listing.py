@@ -147,7 +147,9 @@ def version_page(
     items: list[tuple[StoredObject | CommonPrefix, bool]] = []
     start, stop, before = prefix, successor(prefix), MAX_VERSION
     if after:
-        start = max(prefix, after if after_version is not None else _after(prefix, after, delimiter))
+        folded = delimiter and after.startswith(prefix) and after.find(delimiter, len(prefix)) >= 0
+        whole = after_version is None or folded
+        start = max(prefix, _after(prefix, after, delimiter) if whole else after)
         before = after_version if after_version is not None and start == after else MAX_VERSION
     last = after if before != MAX_VERSION else None
     values = {"bucket": found.id, "stop": stop, "limit": limit + 1, "now": now}
@@ -179,12 +181,9 @@ def _version_page(items: list[tuple[StoredObject | CommonPrefix, bool]], limit: 
 
 
 def _after(prefix: str, after: str, delimiter: str) -> str:
-    folded = delimiter and after.startswith(prefix) and after.find(delimiter, len(prefix)) >= 0
-    if folded:
-        end = after.index(delimiter, len(prefix)) + len(delimiter)
-        if end == len(after):
-            return successor(after)
-    return after + "\x01"
+    """Where to go on after that marker; past all that its common prefix folds."""
+    at = after.find(delimiter, len(prefix)) if delimiter and after.startswith(prefix) else -1
+    return successor(after[: at + len(delimiter)]) if at >= 0 else after + "\x01"
 
 
 def _marker(item: StoredObject | CommonPrefix) -> str:

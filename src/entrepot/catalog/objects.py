@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Double, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Double, bindparam, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog import blobs, projects, versions
@@ -51,6 +51,10 @@ _POINT: Final = Query(
         index_elements=["bucket_id", "name"],
         set_={name: value for name, value in _VALUES.items() if name not in {"bucket_id", "name"}},
     )
+)
+_TURN: Final = Query(
+    sqlite=text("SELECT :place"),
+    postgresql=text("SELECT pg_advisory_xact_lock(hashtextextended(:place, 0))"),
 )
 _REMOVE: Final = Query(delete(object_).where(*_HERE))
 _SET_EXTRA: Final = Query(
@@ -145,6 +149,7 @@ def point(
 
     `released` is the reservation this uses up. Raises: PreconditionFailed; Denied; QuotaExceeded.
     """
+    _take_turn(tx, found, key)
     version, unversioned = row_id(now), found.versioning != versions.ENABLED
     values = {
         "bucket_id": found.id, "name": key, "version": version, "digest": digest.hex, "size": size, "etag": etag,
@@ -153,7 +158,7 @@ def point(
     }  # fmt: skip
     old: StoredObject | None = None
     if condition.etag is not None or not tx.run(_CREATE, **values):
-        old = _locked(tx, found, key)
+        old = locked(tx, found, key)
         check(old if old and not is_over(old, now) else None, condition)
         if old is None:
             raise LostRace  # it was there, and went before we could lock it
@@ -168,12 +173,19 @@ def point(
     )  # fmt: skip
 
 
+def _take_turn(tx: Transaction, found: Bucket, key: str) -> None:
+    """Of a name whose versions are kept one change at a time: there may be no row to lock."""
+    if found.versioning:
+        tx.row(_TURN, place=f"{found.id} {key}")
+
+
 def text_of(facts: Mapping[str, Any]) -> str:
     """JSON as its column holds it."""
     return json.dumps(dict(facts), separators=(",", ":"), ensure_ascii=False) if facts else "{}"
 
 
-def _locked(tx: Transaction, found: Bucket, key: str) -> StoredObject | None:
+def locked(tx: Transaction, found: Bucket, key: str) -> StoredObject | None:
+    """What that name points to, which nobody else changes until this transaction ends."""
     row = tx.row(_LOCK, wanted_bucket=found.id, wanted_name=key)
     return object_of(found, row) if row else None
 
@@ -201,13 +213,15 @@ def remove(
 
     Without versions the bytes are in the trash now. Raises: PreconditionFailed.
     """
-    old = _locked(tx, found, key)
+    _take_turn(tx, found, key)
+    old = locked(tx, found, key)
     if condition is not ALWAYS:
         check(old, condition)
     if old is None and not found.versioning:
         return None, None
     freed = versions.make_way(tx, found, key, old, now)
-    tx.run(_REMOVE, wanted_bucket=found.id, wanted_name=key)
+    if old:
+        tx.run(_REMOVE, wanted_bucket=found.id, wanted_name=key)
     marker = versions.mark_deleted(tx, found, key, now) if found.versioning else None
     projects.shrink(tx, found.project_id, freed, fewer=1 if old else 0)
     return old, marker
@@ -217,13 +231,15 @@ def restore(tx: Transaction, found: Bucket, key: str) -> None:
     """The live name is gone: the newest version that is kept takes its place, unless that is a marker."""
     values = versions.take_newest(tx, found, key)
     if values:
-        tx.run(_POINT, **values, expires_at=None)
+        if not tx.run(_CREATE, **values, expires_at=None):
+            raise LostRace  # somebody put the name meanwhile
         projects.shrink(tx, found.project_id, 0, fewer=-1)
 
 
 def remove_version(tx: Transaction, found: Bucket, key: str, version: int | None, now: Instant) -> StoredObject | None:
     """That version of the name, `None` the one without a number, which is in the trash now; None if there is none."""
-    live = _locked(tx, found, key)
+    _take_turn(tx, found, key)
+    live = locked(tx, found, key)
     if live and (live.version == version or (version is None and live.unversioned)):
         versions.to_trash(tx, found, key, now)
         tx.run(_REMOVE, wanted_bucket=found.id, wanted_name=key)
@@ -260,7 +276,7 @@ def remove_expired(tx: Transaction, now: Instant, limit: int) -> int:
     for bucket_id, key in tx.rows(_EXPIRED, now=now, limit=limit):
         bucket = projects.bucket_by_id(tx, bucket_id)
         assert bucket
-        old = _locked(tx, bucket, key)
+        old = locked(tx, bucket, key)
         if old and is_over(old, now):
             remove(tx, bucket, key, now)
             removed += 1

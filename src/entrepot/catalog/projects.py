@@ -92,6 +92,7 @@ _ADD_BUCKET: Final = Query(
     .values({c.name: bindparam(c.name) for c in bucket.c if c.name != "versioning"})
     .on_conflict_do_nothing(index_elements=["project_id", "name"])
 )
+_LOCK_BUCKET: Final = Query(select(bucket.c.id).where(bucket.c.id == bindparam("id")).with_for_update())
 _SET_CONFIG: Final = Query(update(bucket).values(config=bindparam("to")).where(bucket.c.id == bindparam("wanted")))
 _SET_VERSIONING: Final = Query(
     update(bucket).values(versioning=bindparam("to")).where(bucket.c.id == bindparam("wanted"))
@@ -291,6 +292,11 @@ def add_bucket(
 def set_public(tx: Transaction, bucket_id: int, public: bool) -> None:
     """Whether anyone may read the bucket."""
     tx.run(_SET_PUBLIC, wanted=bucket_id, to=int(public))
+
+
+def lock_bucket(tx: Transaction, bucket_id: int) -> None:
+    """Nobody else changes the bucket until this transaction ends."""
+    tx.row(_LOCK_BUCKET, id=bucket_id)
 
 
 def set_config(tx: Transaction, bucket_id: int, config: Mapping[str, Any]) -> None:

@@ -76,10 +76,13 @@ _ADD: Final = Query(
 _PROGRESS: Final = Query(
     update(upload)
     .values(front=bindparam("to"), hash_state=bindparam("state_now"), expires_at=bindparam("until"))
-    .where(upload.c.id == bindparam("wanted"), upload.c.state == "open")
+    .where(upload.c.id == bindparam("wanted"), upload.c.state != "done")
 )
+_PROLONG: Final = Query(update(upload).values(expires_at=bindparam("until")).where(upload.c.id == bindparam("wanted")))
 _GROW: Final = Query(
-    update(upload).values(reserved=upload.c.reserved + bindparam("more")).where(upload.c.id == bindparam("wanted"))
+    update(upload)
+    .values(reserved=upload.c.reserved + bindparam("more"))
+    .where(upload.c.id == bindparam("wanted"), upload.c.state == "open")
 )
 _ADD_PIECE: Final = Query(
     insert(piece)
@@ -181,9 +184,21 @@ def begin(
 
 
 def grow(tx: Transaction, project_id: int, upload_id: str, more: int) -> None:
-    """Reserve `more` bytes for an upload whose length nobody knew. Raises: QuotaExceeded."""
+    """Reserve `more` bytes for an open upload whose length nobody knew. Raises: NotFound; QuotaExceeded."""
+    if not tx.run(_GROW, wanted=upload_id, more=more):
+        raise NotFound("no such upload")
     projects.reserve(tx, project_id, more)
-    tx.run(_GROW, wanted=upload_id, more=more)
+
+
+def shrink(tx: Transaction, project_id: int, upload_id: str, less: int) -> None:
+    """Free `less` bytes of what an open upload reserved; of one that is not open they were settled."""
+    if less and tx.run(_GROW, wanted=upload_id, more=-less):
+        tx.run(_RELEASE, wanted=project_id, size=less)
+
+
+def prolong(tx: Transaction, upload_id: str, until: Instant) -> None:
+    """Somebody goes on with it."""
+    tx.run(_PROLONG, wanted=upload_id, until=until)
 
 
 def progress(tx: Transaction, upload_id: str, front: int, hash_state: bytes | None, until: Instant) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog import blobs
-from entrepot.catalog.database import Query, Row, Transaction
+from entrepot.catalog.database import LostRace, Query, Row, Transaction
 from entrepot.catalog.ids import row_id
 from entrepot.catalog.parts import Part
 from entrepot.catalog.schema import blob, inline_blob, object_, object_part, object_version
@@ -51,7 +51,9 @@ _OPEN: Final = Query(
     .where(_V.version == bindparam("version"))
 )
 _THROW: Final = Query(
-    update(object_version).values(kept=0, removed_at=bindparam("now")).where(_V.version == bindparam("wanted"))
+    update(object_version)
+    .values(kept=0, removed_at=bindparam("now"))
+    .where(_V.version == bindparam("wanted"), _V.kept == 1)
 )
 _TAKE: Final = Query(delete(object_version).where(_V.version == bindparam("version")))
 _SET_EXTRA: Final = Query(update(object_version).values(extra=bindparam("to")).where(_V.version == bindparam("wanted")))
@@ -178,9 +180,7 @@ def check_not_deleted(tx: Transaction, found: Bucket, key: str) -> None:
 def drop(tx: Transaction, found: Bucket, key: str, version: int | None, now: Instant) -> StoredObject | None:
     """That kept version, which is trash now; None if there is none."""
     old = find(tx, found, key, version)
-    if old:
-        tx.run(_THROW, wanted=old.version, now=now)
-    return old
+    return old if old and tx.run(_THROW, wanted=old.version, now=now) else None
 
 
 def take_newest(tx: Transaction, found: Bucket, key: str) -> dict[str, Any] | None:
@@ -189,7 +189,8 @@ def take_newest(tx: Transaction, found: Bucket, key: str) -> dict[str, Any] | No
     if row is None or row[-1]:
         return None
     values = {"bucket_id": found.id, **dict(zip(_POINTER, row, strict=False))}
-    tx.run(_TAKE, version=values["version"])
+    if not tx.run(_TAKE, version=values["version"]):
+        raise LostRace
     return values
 
 

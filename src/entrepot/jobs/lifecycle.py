@@ -71,9 +71,12 @@ class Lifecycle:
                     objects.remove(tx, bucket, live.key, now)
                     counts["objects"] += 1
                 continue
-            extra = one.stored.extra
-            if not is_locked(extra.get("retention"), extra.get("hold"), now, bypass_governance=False):
-                removed = objects.remove_version(tx, bucket, one.stored.key, id_of(one.stored).number, now)
+            number = id_of(one.stored).number
+            there = objects.find_any(tx, bucket, one.stored.key, number)
+            if there is None or there.version != one.stored.version:
+                continue  # "null" is another by now
+            if not is_locked(there.extra.get("retention"), there.extra.get("hold"), now, bypass_governance=False):
+                removed = objects.remove_version(tx, bucket, one.stored.key, number, now)
                 counts["versions"] += removed is not None
 
     async def _uploads(self, bucket: Bucket, rules: Sequence[Rule]) -> int:

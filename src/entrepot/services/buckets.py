@@ -90,6 +90,8 @@ class Buckets:
         def configure(tx: Transaction) -> Bucket:
             found = find_bucket(tx, principal, name, anywhere=True)
             decide(tx, principal, Action.OVERWRITE, found)
+            projects.lock_bucket(tx, found.id)
+            found = projects.bucket_by_id(tx, found.id) or found
             config = change(found)
             projects.set_config(tx, found.id, config)
             if versioning is not None:

@@ -5,6 +5,7 @@ that blob: nothing is read either.
 """
 
 import asyncio
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -202,6 +203,8 @@ class Joining:
             if not is_here:
                 await self._take_back(upload, received)
             raise
+        finally:
+            self.areas.let_go(upload.id)
         if not is_here and key != received.blob.key:
             await self.blobs.unlink_loser(received)
         own = [part.area for part in known if part.area and not part.area.startswith(REFERS)]
@@ -211,12 +214,11 @@ class Joining:
 
     async def _received(self, upload: Upload, chosen: list[Part], joined: Joined) -> Received:
         """The parts as one blob of our own."""
-        async with self.areas.of(upload.id) as area, self.areas.turn(upload.id, area):
-            area.closed = True
+        async with self.areas.of(upload.id, completing=True) as area, self.areas.turn(upload.id, area):
+            await area.close()  # and stays in sight until its row is done, so that no late part opens the file again
             try:
                 return await self._assemble(area, upload, chosen, joined)
             finally:
-                self.areas.let_go(upload.id)
                 area.assembly.staging.close()
 
     async def _assemble(self, area: Area, upload: Upload, chosen: list[Part], joined: Joined) -> Received:
@@ -262,7 +264,8 @@ class Joining:
             uploads.progress(tx, upload.id, 0, None, self.now() + LIFE_SECONDS)
             return kept
 
-        if area.assembly.holds_only(ranges) and not any(part.area for part in chosen):
+        whole = sum(part.size for part in chosen)
+        if area.assembly.holds_only(ranges) and area.assembly.front <= whole and not any(part.area for part in chosen):
             return
         left = await self.catalog.write(keep)
         area.assembly.start_again((piece.start, piece.stop) for piece in left)
@@ -270,12 +273,15 @@ class Joining:
     async def _move(self, area: Area, part: Part, source: Blob | None, target: Staging, start: int) -> None:
         """Copy a part from where it lies to its place."""
         read, close = await self.blobs.run(self._reader, area, part, source)
+        running = hashlib.sha256()
         try:
             for offset in range(0, part.size, COPY_BYTES):
                 length = min(COPY_BYTES, part.size - offset)
-                await self.blobs.run(_copy, read, part.start + offset, target, start + offset, length)
+                await self.blobs.run_hash(_copy, running, read, part.start + offset, target, start + offset, length)
         finally:
             close()
+        if running.hexdigest() != part.sha256:
+            raise BadParts("InvalidPart", f"the stored bytes of part {part.number} are damaged; send it again")
 
     async def _blob_of(self, area: str) -> Blob:
         """The blob a part refers to; a lease keeps it. Raises: NotFound if its bytes were found wrong."""
@@ -332,8 +338,11 @@ def _carried(upload: Upload) -> dict[str, Any]:
     return {name: value for name, value in upload.facts["extra"].items() if name != "asked"}
 
 
-def _copy(read: Callable[[int, int], bytes], at: int, target: Staging, offset: int, length: int) -> None:
+def _copy(
+    running: "hashlib._Hash", read: Callable[[int, int], bytes], at: int, target: Staging, offset: int, length: int
+) -> None:
     piece = read(at, length)
     if len(piece) != length:
         raise BadRequest("bytes of a part are missing")
+    running.update(piece)
     target.write(offset, [piece])

@@ -37,7 +37,7 @@ from entrepot.model import Piece as Bytes
 from entrepot.names import object_key
 from entrepot.services.joining import MAX_BYTES, NO_UPLOAD, BadParts, NoUpload, known_bytes, known_upload
 from entrepot.services.objects import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, Objects
-from entrepot.services.places import allowed
+from entrepot.services.places import allowed, reading
 from entrepot.services.room import STEP
 from entrepot.services.staging import Area, StagingAreas
 from entrepot.services.uploads import LIFE_SECONDS
@@ -100,21 +100,23 @@ class Multipart:
         upload = await self.find(principal, name, upload_id)
         algorithm = Algorithm(upload.facts["want"])
         want = want | {Algorithm.MD5, algorithm}
-        reserved = await self._reserve(upload, claims.size or STEP)
+        held = _Held(await self._reserve(upload, STEP if claims.size is None else claims.size))
         kept = False
         try:
             async with self.areas.of(upload_id) as area:
                 slot = await self._slot(area, upload, number, claims.size)
                 try:
-                    received = await self._receive(area, upload, number, slot, body, claims, want, algorithm)
+                    received = await self._receive(area, upload, number, slot, body, claims, want, algorithm, held)
                     kept = True
                     return received
+                except Conflict as error:  # it was completed or aborted meanwhile
+                    raise NoUpload(NO_UPLOAD) from error
                 finally:
                     if slot is not None and not kept:
                         area.slots.discard(number)
         finally:
             if not kept:
-                await self.catalog.write(lambda tx: _grow(tx, upload_id, -reserved))
+                await self.catalog.write(lambda tx: uploads.shrink(tx, upload.project_id, upload_id, held.size))
 
     async def put_known(
         self, principal: Principal, name: ObjectName, upload_id: str, number: int, claims: Claims,
@@ -141,6 +143,7 @@ class Multipart:
             added = replace(part, number=number, created_at=self.now())
             old = parts.find(tx, upload_id, number)
             parts.add(tx, upload_id, added)
+            uploads.prolong(tx, upload_id, self.now() + LIFE_SECONDS)
             return added, old
 
         done = await self.catalog.write(refer)
@@ -156,7 +159,8 @@ class Multipart:
 
     async def _reserve(self, upload: Upload, size: int) -> int:
         self.blobs.check_room(size)
-        await self.catalog.write(lambda tx: _grow(tx, upload.id, size))
+        if size:
+            await self.catalog.write(lambda tx: uploads.grow(tx, upload.project_id, upload.id, size))
         return size
 
     async def _slot(self, area: Area, upload: Upload, number: int, size: int | None) -> int | None:
@@ -169,12 +173,14 @@ class Multipart:
         taken |= {part.number for part in known if not part.area}
         if not length or not size or size > length or number in taken or number * length > MAX_BYTES:
             return None
+        if area.assembly.touches((number - 1) * length, number * length):
+            return None  # bytes of a part that was sent before lie there, and are in the hash
         taken.add(number)
         return (number - 1) * length
 
     async def _receive(
         self, area: Area, upload: Upload, number: int, slot: int | None, body: Body, claims: Claims,
-        want: frozenset[Algorithm], algorithm: Algorithm,
+        want: frozenset[Algorithm], algorithm: Algorithm, held: "_Held",
     ) -> Part:  # fmt: skip
         """The part, received into its place or an area of its own, and acknowledged."""
         own = "" if slot is not None else f"{upload.id}.{number}.{text_id()[:8]}"
@@ -182,8 +188,9 @@ class Multipart:
         start = slot or 0
         try:
             async with self.blobs.uploading:
-                size, sums = await self._fill(upload, staging, start, body, claims, want)
-            await self.blobs.run(staging.sync)
+                size, sums = await self._fill(area, upload, staging, start, body, claims, want, held)
+            with area.writing():
+                await self.blobs.run(staging.sync)
             part = Part(
                 number, own, start, size, sums[Algorithm.MD5], sums[Algorithm.SHA256], sums[algorithm], self.now()
             )
@@ -198,8 +205,9 @@ class Multipart:
         return part
 
     async def _fill(
-        self, upload: Upload, staging: Staging, start: int, body: Body, claims: Claims, want: frozenset[Algorithm]
-    ) -> tuple[int, dict[Algorithm, str]]:
+        self, area: Area, upload: Upload, staging: Staging, start: int, body: Body, claims: Claims,
+        want: frozenset[Algorithm], held: "_Held",
+    ) -> tuple[int, dict[Algorithm, str]]:  # fmt: skip
         """Length and checksums of what was written from `start` on."""
         sums, size = Checksums(want | claims.checksums.keys()), 0
         most = MAX_PART_BYTES if claims.size is None else claims.size
@@ -208,8 +216,9 @@ class Multipart:
             if size + length > most:
                 raise BadParts("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
             if claims.size is None and (size + length) // STEP > size // STEP:
-                await self._reserve(upload, STEP)
-            size += await self.blobs.run_hash(_take, staging, sums, start + size, pieces)
+                held.size += await self._reserve(upload, STEP)
+            with area.writing():
+                size += await self.blobs.run_hash(_take, staging, sums, start + size, pieces)
         check_size(size, claims)
         found = dict(sums.result())
         check_claims(found, claims)
@@ -226,7 +235,11 @@ class Multipart:
             parts.add(tx, upload.id, part)
             if not part.area and part.size:
                 uploads.add_piece(tx, upload.id, Piece(part.start, part.start + part.size, part.sha256))
-            uploads.progress(tx, upload.id, front, state, self.now() + LIFE_SECONDS)
+            until = self.now() + LIFE_SECONDS
+            uploads.progress(tx, upload.id, front, state, until)
+            blobs.renew_leases(tx, f"upload:{upload.id}", until)
+            if old and not old.area.startswith(REFERS):
+                uploads.shrink(tx, upload.project_id, upload.id, old.size)
             return old
 
         async with self.areas.turn(upload.id, area):
@@ -244,7 +257,7 @@ class Multipart:
     ) -> tuple[StoredObject, Part]:  # fmt: skip
         """A part with bytes of another object. `choose` says which, or refuses. Raises: as `put`; NotFound."""
         await self.find(principal, name, upload_id)
-        old, blob = await self.objects.find(principal, source, version)
+        old, blob = await self.objects.find(reading(principal, version), source, version)
         span = choose(old).within(blob.size)
         opened = await self.objects.open_blob(blob, span)
         try:
@@ -294,10 +307,11 @@ class Multipart:
         await self.areas.forget(upload_id)
 
 
-def _grow(tx: Transaction, upload_id: str, more: int) -> None:
-    found = uploads.find(tx, upload_id)
-    if found is not None and found.state == "open":
-        uploads.grow(tx, found.project_id, upload_id, more)
+@dataclass(slots=True)
+class _Held:
+    """Bytes one part has reserved so far."""
+
+    size: int
 
 
 def _take(staging: Staging, sums: Checksums, offset: int, pieces: Sequence[Bytes]) -> int:

@@ -100,7 +100,8 @@ class Names:
         """The object, with what `change` says protocols keep of it. Raises: NotFound; Denied; what `change` raises."""
 
         def set_extra(tx: Transaction) -> StoredObject:
-            bucket, _ = allowed(tx, principal, Action.OVERWRITE, name)
+            bucket, _ = allowed(tx, principal, Action.OVERWRITE, name, version)
+            objects.locked(tx, bucket, name.key)
             stored = self.version(tx, bucket, name.key, version)
             extra = change(stored, bucket)
             objects.set_extra(tx, bucket, stored, extra)
@@ -116,7 +117,7 @@ class Names:
         """The object without its bytes, and its bucket. Raises: NotFound; Denied; Unauthenticated."""
 
         def look_up(tx: Transaction) -> tuple[StoredObject, Bucket]:
-            bucket, _ = allowed(tx, principal, Action.GET, name)
+            bucket, _ = allowed(tx, principal, Action.GET, name, version)
             return self.version(tx, bucket, name.key, version), bucket
 
         return await self.catalog.probe(look_up)

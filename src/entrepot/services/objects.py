@@ -44,7 +44,7 @@ from entrepot.model import (
 )
 from entrepot.names import object_key
 from entrepot.services.names import Names, id_of
-from entrepot.services.places import allowed, can_read, hide_missing, holder_of
+from entrepot.services.places import allowed, can_read, hide_missing, holder_of, reading
 from entrepot.services.retention import default_retention
 from entrepot.services.room import Room
 from entrepot.storage.blobs import DAY, BlobStore, Received
@@ -187,8 +187,9 @@ class Objects:
         """One commit: blob, name, reference, quota, the upload's end, audit."""
 
         def bind(tx: Transaction) -> tuple[StoredObject, str]:
+            bucket, checked = self.may_put(tx, principal, name, condition)  # it may be another than before the body
             key = blobs.keep(tx, received.blob, received.edges, self.now())
-            stored = self.point(tx, principal, bucket, name.key, received.blob, facts, condition, room.reserved)
+            stored = self.point(tx, principal, bucket, name.key, received.blob, facts, checked, room.reserved)
             if room.id:
                 uploads.close(tx, room.id)
             return stored, key
@@ -246,7 +247,7 @@ class Objects:
         """As `find`, within a transaction."""
         if name.bucket == DIGESTS:
             return self._by_digest(tx, principal, name.key)
-        bucket, _ = allowed(tx, principal, Action.GET, name)
+        bucket, _ = allowed(tx, principal, Action.GET, name, version)
         found = objects.find_with_blob(tx, bucket, name.key)
         if version is not None and (found is None or id_of(found[0]) != version):
             found = versions.find_with_blob(tx, bucket, name.key, version.number)
@@ -261,9 +262,9 @@ class Objects:
 
     def _by_digest(self, tx: Transaction, principal: Principal, key: str) -> tuple[StoredObject, Blob]:
         """The bytes of that digest, as an object of the virtual bucket of digests."""
-        require_known(principal)
         blob = blobs.find(tx, Digest(key)) if _HEX.match(key) else None
         if blob is None or not can_read(tx, principal, blob.digest, self.now()):
+            require_known(principal)
             raise NotFound("no such object")
         return as_object(blob.digest, blob.size, blob.checksums.get(Algorithm.MD5)), blob
 
@@ -368,7 +369,7 @@ class Objects:
         """
 
         def point(tx: Transaction) -> tuple[StoredObject, StoredObject, Blob]:
-            old, blob = self.look_up(tx, principal, source, version)
+            old, blob = self.look_up(tx, reading(principal, version), source, version)
             carried = facts(old, blob)
             bucket, checked = self.may_put(tx, principal, target, condition)
             blobs.hold(tx, blob.digest)

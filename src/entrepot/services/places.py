@@ -19,6 +19,7 @@ from entrepot.model import (
     Principal,
     Resource,
     Role,
+    VersionId,
 )
 from entrepot.services import sharing
 
@@ -65,25 +66,44 @@ def _area_of(tx: Transaction, key: str) -> Area:
     return Area(AreaKind.GROUP, f"{owner.name}/{folders}" if folders else owner.name)
 
 
-def allowed(tx: Transaction, principal: Principal, action: Action, name: ObjectName) -> tuple[Bucket, Resource]:
+def allowed(
+    tx: Transaction, principal: Principal, action: Action, name: ObjectName, version: VersionId | None = None
+) -> tuple[Bucket, Resource]:
     """The bucket of `name`, if the principal may do that to it. Raises: NotFound; Denied; Unauthenticated."""
     bucket = find_bucket(tx, principal, name.bucket, name.project, anywhere=name.anywhere)
-    return bucket, decide(tx, principal, action, bucket, name.key)
+    return bucket, decide(tx, principal, action, bucket, name.key, version)
 
 
-def decide(tx: Transaction, principal: Principal, action: Action, bucket: Bucket, key: str = "") -> Resource:
+def decide(
+    tx: Transaction,
+    principal: Principal,
+    action: Action,
+    bucket: Bucket,
+    key: str = "",
+    version: VersionId | None = None,
+) -> Resource:
     """What was asked on, if the principal may do that there. Raises: Denied; Hidden; Unauthenticated."""
     resource = resource_of(tx, bucket, key)
     if bucket.config and (bucket.config.keys() & sharing.WORDS):
-        said = sharing.bucket_says(tx, principal, action, bucket, key)
+        said = sharing.bucket_says(tx, principal, action, bucket, key, version)
         if said is False and not _mends_policy(principal, action, bucket, key):
             raise Denied("the policy of the bucket forbids this")
         if said and not principal.grant:
             return resource
-    if not may(principal, action, resource) and key and sharing.object_says(tx, principal, action, bucket, key):
+    if (
+        not may(principal, action, resource)
+        and key
+        and sharing.object_says(tx, principal, action, bucket, key, version)
+    ):
         return resource
     authorize(principal, action, resource)
     return resource
+
+
+def reading(principal: Principal, version: VersionId | None = None) -> Principal:
+    """The principal, asking for the bytes of a source, whatever it does with them."""
+    word = "s3:GetObject" if version is None else "s3:GetObjectVersion"
+    return replace(principal, origin=replace(principal.origin, operation=word))
 
 
 def hide_missing(tx: Transaction, principal: Principal, bucket: Bucket, key: str) -> None:
@@ -108,8 +128,8 @@ def can_read(tx: Transaction, principal: Principal, digest: Digest, now: Instant
     """Whether some live name the principal may read points to those bytes. Knowing a digest opens nothing."""
     for bucket_id in objects.buckets_with(tx, digest, now):
         bucket = projects.bucket_by_id(tx, bucket_id)
-        if bucket is None:
-            continue
+        if bucket is None or sharing.denies_some(bucket):
+            continue  # a name may be denied there: nothing of it is read by digest alone
         if not bucket.areas or principal.kind is not Kind.USER or (principal.admin and not principal.job):
             if may(principal, Action.GET, Resource(bucket.project_id, bucket.public, bucket=bucket.name)):
                 return True

@@ -12,7 +12,7 @@ from entrepot.auth.grants import Grant, canonical_id, permits
 from entrepot.auth.permissions import NEEDS
 from entrepot.catalog import objects, projects
 from entrepot.catalog.database import Transaction
-from entrepot.model import Action, Bucket, Kind, Principal
+from entrepot.model import Action, Bucket, Kind, Principal, StoredObject, VersionId
 
 WORDS: Final = frozenset({"policy", "acl", "publicAccessBlock"})
 """Parts of a bucket's configuration that this page reads."""
@@ -28,11 +28,13 @@ _TAG: Final = "s3:existingobjecttag/"
 _ON_BUCKET: Final = {Action.LIST: "READ", Action.CREATE: "WRITE", Action.OVERWRITE: "WRITE", Action.DELETE: "WRITE"}
 
 
-def bucket_says(tx: Transaction, principal: Principal, action: Action, bucket: Bucket, key: str) -> bool | None:
+def bucket_says(
+    tx: Transaction, principal: Principal, action: Action, bucket: Bucket, key: str, version: VersionId | None
+) -> bool | None:
     """Whether policy and grants of the bucket allow it, or the policy denies it; None if they say nothing."""
     block = bucket.config.get("publicAccessBlock", {})
     ids = _ids(tx, principal, action)
-    said = _policy_says(tx, principal, action, bucket, key, ids)
+    said = _policy_says(tx, principal, action, bucket, key, version, ids)
     if said == "deny":
         return False
     member = bucket.project_id in principal.roles
@@ -50,7 +52,9 @@ def bucket_says(tx: Transaction, principal: Principal, action: Action, bucket: B
     return None
 
 
-def object_says(tx: Transaction, principal: Principal, action: Action, bucket: Bucket, key: str) -> bool:
+def object_says(
+    tx: Transaction, principal: Principal, action: Action, bucket: Bucket, key: str, version: VersionId | None
+) -> bool:
     """Whether grants of that object allow it: reading it, or its list of grants."""
     operation = principal.origin.operation
     if operation.endswith("Acl"):
@@ -59,7 +63,7 @@ def object_says(tx: Transaction, principal: Principal, action: Action, bucket: B
         wanted = "READ"
     else:
         return False
-    found = objects.find(tx, bucket, key)
+    found = _version(tx, bucket, key, version)
     if found is None or not found.extra.get("acl") or principal.grant:
         return False
     grants = _heeded(bucket, found.extra["acl"])
@@ -75,7 +79,13 @@ def _heeded(bucket: Bucket, grants: "list[Grant] | tuple[Grant, ...]") -> list[G
 
 
 def _policy_says(
-    tx: Transaction, principal: Principal, action: Action, bucket: Bucket, key: str, ids: frozenset[str]
+    tx: Transaction,
+    principal: Principal,
+    action: Action,
+    bucket: Bucket,
+    key: str,
+    version: VersionId | None,
+    ids: frozenset[str],
 ) -> str | None:
     policy = bucket.config.get("policy")
     if policy is None:
@@ -88,10 +98,21 @@ def _policy_says(
     if key and any(
         one["key"].startswith(_TAG) for found in policy["read"]["statements"] for one in found["conditions"]
     ):
-        stored = objects.find(tx, bucket, key)
+        stored = _version(tx, bucket, key, version)
         words |= {f"{_TAG}{name}": [text] for name, text in (stored.extra.get("tags", {}) if stored else {}).items()}
     where = f"{bucket.name}/{key}" if key and operation not in bucket_policy.BUCKET_ACTIONS else bucket.name
     return bucket_policy.decide(policy["read"], PolicyRequest(ids, operation, f"{ARN}{where}", words))
+
+
+def denies_some(bucket: Bucket) -> bool:
+    """Whether the policy of the bucket denies anything to anybody."""
+    policy = bucket.config.get("policy")
+    return policy is not None and any(found["effect"] == "deny" for found in policy["read"]["statements"])
+
+
+def _version(tx: Transaction, bucket: Bucket, key: str, version: VersionId | None) -> StoredObject | None:
+    """The very version that is asked for: the grants of another say nothing of it."""
+    return objects.find(tx, bucket, key) if version is None else objects.find_any(tx, bucket, key, version.number)
 
 
 def _is_public(bucket: Bucket) -> bool:

@@ -6,8 +6,8 @@ looks there again.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -48,6 +48,28 @@ class Area:
     arriving: list[Arrival] = field(default_factory=list)
     slots: set[int] = field(default_factory=set)
     """Of numbered parts: those whose place here somebody has taken."""
+    writers: int = 0
+    quiet: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while nobody writes to a place of its own."""
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Somebody writes to a place of its own, beside others. Raises: Conflict if these bytes may not change."""
+        self.check()
+        self.writers += 1
+        self.quiet.clear()
+        try:
+            yield
+        finally:
+            self.writers -= 1
+            if not self.writers:
+                self.quiet.set()
+
+    async def close(self) -> None:
+        """From now on these bytes do not change: nobody begins to write, and who writes has ended."""
+        self.closed = True
+        if self.writers:
+            await self.quiet.wait()
 
     def check(self) -> None:
         """Raises: Conflict if these bytes may not change any more."""
@@ -71,15 +93,15 @@ class StagingAreas:
     _opening: Turns = field(default_factory=Turns)
 
     @asynccontextmanager
-    async def of(self, upload_id: str) -> AsyncIterator[Area]:
-        """The upload's area, taken up again if nobody has it open.
+    async def of(self, upload_id: str, *, completing: bool = False) -> AsyncIterator[Area]:
+        """The upload's area, taken up again if nobody has it open; while it is `completing` only for who does that.
 
         Raises: NotFound if its bytes were lost; Conflict; DiskFull; Busy.
         """
         async with self._opening.of(upload_id):
             area = self._open.get(upload_id)
             if area is None:
-                area = self._open[upload_id] = await self._taken_up(upload_id)
+                area = self._open[upload_id] = await self._taken_up(upload_id, "completing" if completing else "open")
             area.users += 1
             self._open.move_to_end(upload_id)
         try:
@@ -99,10 +121,19 @@ class StagingAreas:
                 area.stale = False
             yield
 
-    async def forget(self, upload_id: str) -> None:
-        """The row, if it is still there, and the bytes are gone."""
+    async def forget(self, upload_id: str, *, completing: bool = False) -> None:
+        """The row, if it is still there, and the bytes are gone.
 
+        Raises: Conflict while it is completed, but for who does that.
+        """
+        async with self._opening.of(upload_id):
+            await self._forget(upload_id, completing=completing)
+
+    async def _forget(self, upload_id: str, *, completing: bool) -> None:
         def drop(tx: Transaction) -> list[Part]:
+            row = uploads.find(tx, upload_id)
+            if row and row.state == "completing" and not completing:
+                raise Conflict(FINISHED)
             found = parts.of(tx, upload_id)
             parts.drop(tx, upload_id)
             blobs.end_lease(tx, f"upload:{upload_id}")
@@ -117,7 +148,7 @@ class StagingAreas:
             await self.blobs.run(self.blobs.driver.discard, upload_id)
             return
         async with area.turn:
-            area.closed = True
+            await area.close()
             await self.blobs.run(area.assembly.staging.discard)
 
     def let_go(self, upload_id: str) -> None:
@@ -132,11 +163,11 @@ class StagingAreas:
             del self._open[idle[0]]
             await self.blobs.run(idle[1].assembly.staging.close)
 
-    async def _taken_up(self, upload_id: str) -> Area:
+    async def _taken_up(self, upload_id: str, state: str) -> Area:
         fresh, pieces = await self.catalog.read(
             lambda tx: (uploads.known(tx, upload_id), uploads.pieces(tx, upload_id))
         )
-        if fresh.state == "done":
+        if fresh.state != state:
             raise Conflict(FINISHED)
         driver = self.blobs.driver
         try:
@@ -152,7 +183,7 @@ class StagingAreas:
 
     async def _lost(self, upload_id: str) -> NotFound:
         """The staging area is gone, or shorter than what was acknowledged."""
-        await self.forget(upload_id)
+        await self._forget(upload_id, completing=True)
         return NotFound("no such upload", why="its bytes were lost", advice="begin a new one")
 
 

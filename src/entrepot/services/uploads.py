@@ -278,10 +278,10 @@ class Uploads:
         if upload.state != "open" or not await self.catalog.write(lambda tx: uploads.claim(tx, upload_id)):
             return _same(await self.state(upload_id), size, sha256)
         try:
-            async with self.areas.of(upload_id) as area:
+            async with self.areas.of(upload_id, completing=True) as area:
                 return await self._complete(area, upload, size, sha256)
         except DigestMismatch:
-            await self.areas.forget(upload_id)
+            await self.areas.forget(upload_id, completing=True)
             raise
         except BaseException:  # opens what is still there: bytes that were lost took their row with them
             await self.catalog.write(lambda tx: uploads.reopen(tx, upload_id))
@@ -289,7 +289,7 @@ class Uploads:
 
     async def _complete(self, area: Area, upload: Upload, size: int, sha256: Digest | None) -> Session:
         promised = {digest for digest in (sha256.hex if sha256 else None, upload.facts["sha256"]) if digest}
-        principal, bucket, condition = await self.catalog.read(lambda tx: self._still_may(tx, upload))
+        await self.catalog.read(lambda tx: self._still_may(tx, upload))
         async with self.areas.turn(upload.id, area):
             while await self.blobs.run_hash(area.assembly.follow):
                 pass
@@ -306,6 +306,7 @@ class Uploads:
                 raise
 
         def bind(tx: Transaction) -> tuple[StoredObject, str]:
+            principal, bucket, condition = self._still_may(tx, upload)
             key = blobs.keep(tx, received.blob, received.edges, self.now())
             facts = Facts(upload.facts["type"], upload.facts["labels"], upload.facts["expires_at"])
             held = uploads.known(tx, upload.id).reserved

@@ -36,6 +36,8 @@ class Assembly:
             self._hash, self._front = (Sha256(state), front) if state else (Sha256(), 0)
         except ValueError:
             self._hash, self._front, self.resumed = Sha256(), 0, False
+        if self._front > (self._landed[0][1] if self._landed and self._landed[0][0] == 0 else 0):
+            self._hash, self._front, self.resumed = Sha256(), 0, False
 
     def write(self, offset: int, pieces: Sequence[Piece]) -> int:
         """Bytes written at `offset`. Raises: DiskFull."""
@@ -54,13 +56,18 @@ class Assembly:
         with self._lock:
             return self._follow()
 
+    @property
+    def front(self) -> int:
+        """How far the hash is."""
+        return self._front
+
     def touches(self, start: int, stop: int) -> bool:
         """Whether any acknowledged byte lies there."""
         with self._lock:
             return any(a < stop and b > start for a, b in self._landed)
 
     def holds_only(self, ranges: Iterable[tuple[int, int]]) -> bool:
-        """Whether what was acknowledged is exactly these bytes."""
+        """Whether what was acknowledged, and so hashed, is exactly these bytes."""
         wanted: list[tuple[int, int]] = []
         for start, stop in sorted(ranges):
             if wanted and wanted[-1][1] == start:

@@ -23,6 +23,8 @@ BUCKET_TAGS: Final = 50
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _OWNERSHIP: Final = ("BucketOwnerPreferred", "ObjectWriter", "BucketOwnerEnforced")
 _BLOCK: Final = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+_TOLD: Final = ("location", "versioning")
+"""What whoever may list a bucket may know of its configuration."""
 _UNSET: Final = {
     "policy": ("NoSuchBucketPolicy", "The bucket policy does not exist"),
     "cors": ("NoSuchCORSConfiguration", "The CORS configuration does not exist"),
@@ -96,6 +98,8 @@ class BucketCalls:
     async def show(self, call: Call, principal: Principal, request: Request, what: str) -> Response:
         """GET /b?what."""
         found = await self.buckets.find(principal, call.bucket, Action.LIST)
+        if found.project_id not in principal.roles and what not in _TOLD:
+            await self.buckets.find(principal, call.bucket, Action.OVERWRITE)  # guests see no more than they may set
         config = found.config
         if what in _UNSET and (what not in config or (what == "tagging" and not config[what])):
             raise S3Error(*_UNSET[what])

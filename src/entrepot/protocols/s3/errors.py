@@ -27,6 +27,7 @@ _STATUS: Final = {
     "InvalidPartNumber": 416,
     "InvalidPartOrder": 400,
     "InvalidPolicyDocument": 400,
+    "InvalidRange": 416,
     "InvalidRequest": 400,
     "InvalidRetentionPeriod": 400,
     "InvalidTag": 400,

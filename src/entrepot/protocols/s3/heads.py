@@ -29,14 +29,17 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def table_of(request: Request, query: Mapping[str, str]) -> dict[str, str]:
-    """Headers by lower-case name, of `x-amz-*` also those that stand in the query; twins are joined by a comma."""
+    """Headers by lower-case name, of `x-amz-*` also those that stand in the query; twins are joined by a comma.
+
+    Each character of a value is one byte that was sent.
+    """
     found: dict[str, str] = {}
     for raw, value in request.headers:
         name, text = raw.decode("latin-1"), value.decode("latin-1")
         found[name] = f"{found[name]},{text}" if name in found and name.startswith("x-amz-") else text
     for name, text in query.items():
         if name.lower().startswith("x-amz-") and not (name.lower().startswith(PREFIX) and text == "AAAAAA=="):
-            found.setdefault(name.lower(), text)
+            found.setdefault(name.lower(), text.encode().decode("latin-1"))
     return found
 
 
