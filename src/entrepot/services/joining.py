@@ -218,6 +218,9 @@ class Joining:
             await area.close()  # and stays in sight until its row is done, so that no late part opens the file again
             try:
                 return await self._assemble(area, upload, chosen, joined)
+            except BaseException:
+                self.areas.let_go(upload.id)
+                raise
             finally:
                 area.assembly.staging.close()
 
