@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from functools import partial
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -15,7 +16,7 @@ from entrepot.errors import Busy
 from entrepot.gate import Gate
 from entrepot.jobs.collect import Collector
 from entrepot.jobs.epoch import FACT, Epoch
-from entrepot.jobs.expire import Expiry
+from entrepot.jobs.expire import Expiry, sweep_staging
 from entrepot.jobs.lifecycle import Lifecycle
 from entrepot.jobs.runner import Job, Runner, patient_clock
 from entrepot.model import Opened
@@ -46,6 +47,7 @@ from entrepot.storage.blobs import DAY, BlobStore
 
 HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 LIFECYCLE_SECONDS: Final = 3600.0
+STAGING_SECONDS: Final = 3600.0
 _OPS: Final = re.compile(rb"/(?:(?:livez|readyz|metrics|version|api|ui)(?:/|\Z))")
 _BUCKET: Final = re.compile(rb"/[^/?]{3,}")
 
@@ -122,6 +124,7 @@ class Server:
                 Job("expire", settings.collect_seconds, expiry.expire),
                 Job("collect", settings.collect_seconds, collector.collect),
                 Job("lifecycle", LIFECYCLE_SECONDS, Lifecycle(catalog, areas, patient).carry_out),
+                Job("sweep staging", STAGING_SECONDS, partial(sweep_staging, catalog, blobs)),
                 Job("sweep dark files", DAY, collector.sweep_dark),
                 Job("raise epoch", DAY, self.epoch.advance),
             ],

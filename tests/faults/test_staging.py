@@ -231,6 +231,17 @@ async def test_bytes_hashed_before_a_restart_are_verified_when_they_are_first_re
         assert not opened.must_hash
 
 
+async def test_areas_of_uploads_that_are_no_more_are_swept_and_no_others(inside: Inside, tmp_path: Path) -> None:
+    upload = await begin(inside)
+    await send(inside, upload, 0, b"x" * 1000)
+    staging = tmp_path / "data/staging"
+    for stray in ("a" * 32, f"{'b' * 32}.1.c", f"{'d' * 32}.whole"):
+        (staging / stray).write_bytes(b"stray")
+    (staging / f"{upload}.2.e").write_bytes(b"of an upload that is open")
+    assert await inside.job("sweep staging") == {"removed": 3}
+    assert sorted(os.listdir(staging)) == sorted([upload, f"{upload}.2.e"])
+
+
 async def test_another_stores_folder_is_refused(tmp_path: Path) -> None:
     data = os.urandom(SIZE)
     for name in ("one", "other"):

@@ -56,6 +56,17 @@ class Expiry:
         return len(expired)
 
 
+async def sweep_staging(catalog: Catalog, blobs_: BlobStore) -> dict[str, int]:
+    """Remove staging areas whose upload is no more: a row is written before its first area, and looked for after it."""
+    there = await blobs_.run(lambda: set(blobs_.driver.staged()))
+    known = await catalog.read(uploads.staged)
+    orphans = [area for area in there if area.partition(".")[0] not in known]
+    for area in orphans:
+        failpoint("sweep.unlinking")
+        await blobs_.run(blobs_.driver.discard, area)
+    return {"removed": len(orphans)}
+
+
 async def recover_staging(catalog: Catalog, blobs_: BlobStore) -> int:
     """At the start of the only process: what a crash left in staging and is not resumable goes; how many areas.
 
