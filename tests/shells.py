@@ -2,12 +2,18 @@
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 SCRIPT = str(Path(sys.executable).with_name("entrepot"))
+
+
+def _heed_interrupts() -> None:
+    """As at a terminal, also where the tests themselves run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,9 @@ class Shell:
     def begin(self, *words: str) -> "subprocess.Popen[bytes]":
         """A command that runs."""
         pipe = subprocess.PIPE
-        return subprocess.Popen([SCRIPT, *words], stdout=pipe, stderr=pipe, cwd=self.folder, env=self.environ)
+        return subprocess.Popen(
+            [SCRIPT, *words], stdout=pipe, stderr=pipe, cwd=self.folder, env=self.environ, preexec_fn=_heed_interrupts
+        )
 
     def run(self, *words: str, stdin: bytes = b"", **environ: str) -> "subprocess.CompletedProcess[bytes]":
         """A command that has ended, in any way."""
