@@ -15,7 +15,7 @@ from statistics import median
 from benchmarks.bodies import WrongAnswer
 from benchmarks.figures import Figure, at_least, at_most, plain, ratio, skipped
 from benchmarks.put import UNIT
-from benchmarks.rounds import GIB, WARM_BYTES, Bench, alternate
+from benchmarks.rounds import GIB, MIB, WARM_BYTES, Bench, alternate
 from benchmarks.s3_servers import BUCKET, Site, ours, peer_program, rclone_server, seaweedfs
 from benchmarks.s3_signed import REGION
 from benchmarks.servers import Missing
@@ -113,11 +113,11 @@ def _figures(client: str, trips: Trips, site: Site, peers: list[Site]) -> Iterat
 
 
 def _renewed(bench: Bench, size: int) -> tuple[Path, str]:
-    """A file of bytes that no server has seen; and their digest."""
+    """A file of bytes of which no server has seen any part; and their digest."""
     path = bench.payload(size).path
     with path.open("r+b") as file:
-        file.write(os.urandom(64))
-        file.seek(0)
+        for at in range(0, size, MIB):
+            os.pwrite(file.fileno(), os.urandom(16), at)
         return path, hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -21,8 +21,9 @@ from benchmarks.s3_signed import ask, hear
 PART = 8 * MIB
 CONNECTIONS = 8
 SIZE, SMALL_SIZE, QUICK_SIZE = 10 * GIB, 2 * GIB, 256 * MIB
+LATE_SIZE = GIB
 COPIES = 9
-KEY = f"/{BUCKET}/large"
+LARGE = f"/{BUCKET}/large"
 MEMORY, COMPLETE, COPY, NOTHING, READ = at_most(120), at_most(200), at_most(50), at_most(0), at_most(PART / MIB)
 
 
@@ -31,20 +32,24 @@ class Upload:
     """A multipart upload of equal parts: the same bytes again and again."""
 
     site: Site
+    path: str
     payload: Payload
-    parts: int
+    order: list[int]
+    """Part numbers as they are sent: the first by itself, which says where the others may lie."""
     id: str = ""
     etags: dict[int, str] = field(default_factory=dict)
 
     def send(self) -> None:
-        """All parts, in order, on some connections. Raises: WrongAnswer."""
-        _, answer = ask(self.site.account, "POST", KEY, {"uploads": ""})
+        """All parts on some connections. Raises: WrongAnswer."""
+        _, answer = ask(self.site.account, "POST", self.path, {"uploads": ""})
         found = search(rb"<UploadId>([^<]+)</UploadId>", answer)
         if not found:
             raise WrongAnswer(answer.decode())
         self.id = found[1].decode()
         numbers: SimpleQueue[int] = SimpleQueue()
-        for number in range(1, self.parts + 1):
+        numbers.put(self.order[0])
+        self._send_some(numbers)
+        for number in self.order[1:]:
             numbers.put(number)
         with ThreadPoolExecutor(CONNECTIONS) as threads:
             for one in [threads.submit(self._send_some, numbers) for _ in range(CONNECTIONS)]:
@@ -59,7 +64,7 @@ class Upload:
                 except Empty:
                     return
                 query = {"partNumber": str(number), "uploadId": self.id}
-                connection.sendall(account.head("PUT", KEY, query, sha256=payload.sha256, length=str(PART)))
+                connection.sendall(account.head("PUT", self.path, query, sha256=payload.sha256, length=str(PART)))
                 send_file(connection, payload.path, 0, PART)
                 self.etags[number] = hear(connection)[0].headers["etag"]
 
@@ -70,31 +75,35 @@ class Upload:
             for number, etag in sorted(self.etags.items())
         )
         body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
-        _, answer = ask(self.site.account, "POST", KEY, {"uploadId": self.id}, body)
+        _, answer = ask(self.site.account, "POST", self.path, {"uploadId": self.id}, body)
         if b"<ETag>" not in answer:
             raise WrongAnswer(answer.decode())
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
-    """One upload gives all figures."""
+    """One upload gives most figures; a second, whose first part is not the first to come, how that one is joined."""
     size, why = _size(bench)
     title = f"S3 upload of {size / GIB:g} GiB in parts{why}"
     data = bench.disk / "s3-parts"
     with ours(data) as site:
-        upload = Upload(site, bench.payload(PART), size // PART)
+        upload = Upload(site, LARGE, bench.payload(PART), list(range(1, size // PART + 1)))
         pid = site.running.pid
         forget_peak(pid)
         resident, cpu, seen, began = memory_bytes(pid), site.running.cpu(), _read_bytes(pid), time.perf_counter()
         upload.send()
         seconds, spent = time.perf_counter() - began, site.running.cpu() - cpu
-        grown, again = (memory_bytes(pid, "VmHWM") - resident) / MIB, _read_bytes(pid) - seen
+        grown, again = (memory_bytes(pid, "VmHWM") - resident) / MIB, _read_bytes(pid) - seen - size
         yield plain(f"{title}, memory", [grown], "MiB", MEMORY, f"grown from {resident / MIB:.0f} MiB, 8 connections")
         yield plain(
             title, [spent * GIB / size], UNIT,
-            detail=f"{size / GIB / seconds:.3g} GiB/s; {again / size:.2f} x its bytes read on the way",
+            detail=f"{size / GIB / seconds:.3g} GiB/s; {again / size:.2f} x its bytes read back on the way",
         )  # fmt: skip
-        yield from _completed(upload, size)
+        yield from _completed(upload, "")
         yield from _copied(site, data, size)
+        order = [2, 1, *range(3, min(size, LATE_SIZE) // PART + 1)]
+        late = Upload(site, f"/{BUCKET}/late", bench.payload(PART), order)
+        late.send()
+        yield from _completed(late, ", part 2 before 1")
     shutil.rmtree(data)
 
 
@@ -106,23 +115,24 @@ def _size(bench: Bench) -> tuple[int, str]:
     return (SIZE, "") if free > 2 * SIZE else (SMALL_SIZE, f" (not 10: {free / GIB:.0f} GiB free)")
 
 
-def _completed(upload: Upload, size: int) -> Iterator[Figure]:
-    pid = upload.site.running.pid
+def _completed(upload: Upload, how: str) -> Iterator[Figure]:
+    pid, size = upload.site.running.pid, len(upload.order) * PART
     seen, began = _read_bytes(pid), time.perf_counter()
     upload.complete()
     taken, again = (time.perf_counter() - began) * 1e3, (_read_bytes(pid) - seen) / MIB
-    head, _ = ask(upload.site.account, "HEAD", KEY)
+    head, _ = ask(upload.site.account, "HEAD", upload.path)
     if head.headers["content-length"] != str(size):
         raise WrongAnswer(f"{head.headers['content-length']} bytes, not {size}")
-    yield plain("S3 CompleteMultipartUpload", [taken], "ms", COMPLETE, f"{size / GIB:g} GiB, {upload.parts:,} parts")
-    yield plain("S3 CompleteMultipartUpload, read", [again], "MiB", READ, "rchar of /proc/PID/io; a part has 8")
+    title, what = f"S3 CompleteMultipartUpload{how}", f"{size / GIB:g} GiB, {len(upload.order):,} parts"
+    yield plain(title, [taken], "ms", COMPLETE, what)
+    yield plain(f"{title}, read", [again], "MiB", READ, "a part has 8")
 
 
 def _copied(site: Site, data: Path, size: int) -> Iterator[Figure]:
     before, times = _disk_bytes(data), []
     for number in range(1 + COPIES):
         began = time.perf_counter()
-        ask(site.account, "PUT", f"/{BUCKET}/copy-{number}", x_amz_copy_source=KEY)
+        ask(site.account, "PUT", f"/{BUCKET}/copy-{number}", x_amz_copy_source=LARGE)
         times.append((time.perf_counter() - began) * 1e3)
     grown = (_disk_bytes(data) - before) / MIB
     yield plain("S3 CopyObject", times[1:], "ms", COPY, f"of {size / GIB:g} GiB")
@@ -130,7 +140,7 @@ def _copied(site: Site, data: Path, size: int) -> Iterator[Figure]:
 
 
 def _read_bytes(pid: int) -> int:
-    """Bytes that the process read from files, cached or not: what comes by recv(2) is not among them."""
+    """Bytes that the process has read, from the disk, the page cache and sockets. Source: proc(5), rchar."""
     text = Path(f"/proc/{pid}/io").read_text()
     return int(text.partition("rchar: ")[2].split()[0])
 

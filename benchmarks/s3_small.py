@@ -15,7 +15,7 @@ from benchmarks.servers import Missing
 from benchmarks.small import BYTES, Load, Requests, row
 
 TARGET = at_least(0.5)
-UPLOADS, READS = 4000, 5000
+UPLOADS, READS = 3000, 5000
 OBJECTS = 500
 
 

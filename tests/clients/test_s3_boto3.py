@@ -81,7 +81,6 @@ def test_one_flipped_bit_on_the_disk_is_found_by_the_client(account: Account, s3
     flip_a_bit(blob_file(account.server, hashlib.sha256(data).hexdigest()), size // 2)
     with pytest.raises(FlexibleChecksumError):
         content(s3, bucket, "k")
-    s3.upload_fileobj(io.BytesIO(data), bucket, "k")
 
 
 @pytest.mark.parametrize("name", ["CRC32C", "CRC64NVME", "SHA512"])

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from entrepot.auth import bucket_policy
 from entrepot.auth.grants import Grant, canonical_id, is_public
-from entrepot.model import Action, Bucket, Clock, Principal
+from entrepot.model import Action, Bucket, Clock, Principal, Role
 from entrepot.protocols.base import Request, Response
 from entrepot.protocols.s3 import acl, cors, lifecycle, lock, responses, tagging, xml
 from entrepot.protocols.s3.calls import Call
@@ -98,7 +98,7 @@ class BucketCalls:
     async def show(self, call: Call, principal: Principal, request: Request, what: str) -> Response:
         """GET /b?what."""
         found = await self.buckets.find(principal, call.bucket, Action.LIST)
-        if found.project_id not in principal.roles and what not in _TOLD:
+        if principal.roles.get(found.project_id, 0) < Role.READER and what not in _TOLD:
             await self.buckets.find(principal, call.bucket, Action.OVERWRITE)  # guests see no more than they may set
         config = found.config
         if what in _UNSET and (what not in config or (what == "tagging" and not config[what])):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from entrepot.auth import sigv4
-from entrepot.errors import BadName, DigestMismatch, TooLarge
+from entrepot.errors import BadName, DigestMismatch, EntrepotError, TooLarge
 from entrepot.model import Algorithm, Body, Claims, checksum
 from entrepot.protocols.base import LengthRequired, Request
 from entrepot.protocols.s3 import xml
@@ -237,13 +237,13 @@ def _unpacked(
     return decoded(body, decoder, ended, hop if signer else None)
 
 
-def told(error: DigestMismatch, sent: Sent) -> S3Error:
+def told(error: DigestMismatch, sent: Sent) -> EntrepotError:
     """The same error in S3's words, by where the claim came from."""
     if error.algorithm == Algorithm.SHA256.value and sent.content_sha256:
         return _bad_content(sent.content_sha256, error.found)
     if error.algorithm == Algorithm.MD5.value and sent.algorithm != "MD5":
         return _bad_md5(error.claimed, error.found)
-    return bad_checksum(error.algorithm)
+    return bad_checksum(error.algorithm) if error.algorithm in _NAMES else error
 
 
 def _bad_content(claimed: str, found: str) -> S3Error:
