@@ -179,12 +179,23 @@ def _common(query: Mapping[str, str]) -> tuple[int, str, str, Shape]:
     return most, query.get("prefix", ""), query.get("delimiter", ""), Shape(bool(encoding))
 
 
-def _contents(item: StoredObject, shape: Shape, owned: bool) -> xml.Item:
-    return (
-        "Contents", ("Key", shape(item.key)), ("LastModified", iso(item.created_at)), ("ETag", quoted(item.etag)),
-        *_algorithm(item), ("Size", item.size), ("StorageClass", "STANDARD"),
-        owner_item(item.project, "Owner") if owned else None,
-    )  # fmt: skip
+def _contents(item: StoredObject, shape: Shape, owned: bool) -> xml.Written:
+    known = item.extra.get("checksum")
+    algorithm = (
+        f"<ChecksumAlgorithm>{known['algorithm']}</ChecksumAlgorithm><ChecksumType>{known['type']}</ChecksumType>"
+        if known
+        else ""
+    )
+    owner = (
+        f"<Owner><ID>{canonical_id(item.project)}</ID><DisplayName>{item.project}</DisplayName></Owner>"
+        if owned
+        else ""
+    )
+    return xml.Written(
+        f"<Contents><Key>{xml.text(shape(item.key))}</Key><LastModified>{iso(item.created_at)}</LastModified>"
+        f"<ETag>{xml.text(quoted(item.etag))}</ETag>{algorithm}<Size>{item.size}</Size>"
+        f"<StorageClass>STANDARD</StorageClass>{owner}</Contents>"
+    )
 
 
 def _algorithm(item: StoredObject) -> list[xml.Item]:

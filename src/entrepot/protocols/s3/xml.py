@@ -21,9 +21,16 @@ MAX_BYTES: Final = 4 << 20
 MAX_DEPTH: Final = 64
 MAX_ELEMENTS: Final = 100_000
 _NO_XML: Final = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+_SPECIAL: Final = re.compile("[&<>\r]|" + _NO_XML.pattern)
 
 Item: TypeAlias = tuple[object, ...]
 """`(name, text)`, or `(name, item, item, …)`; None instead of an item is left out."""
+
+
+class Written(str):
+    """XML that is written already: of lists of a thousand, where tuples cost too much."""
+
+    __slots__ = ()
 
 
 @dataclass(slots=True)
@@ -120,7 +127,7 @@ def _written(items: Iterable[object]) -> Iterator[str]:
         if item is None:
             continue
         if isinstance(item, str):
-            yield text(item)
+            yield item if isinstance(item, Written) else text(item)
             continue
         assert isinstance(item, tuple)
         name, *content = item
@@ -140,4 +147,6 @@ def boolean(value: bool) -> str:
 
 def text(value: str) -> str:
     """`value` as XML text; what XML 1.0 cannot hold, not even escaped, is a question mark."""
+    if not _SPECIAL.search(value):
+        return value
     return escape(_NO_XML.sub("?", value), {"\r": "&#13;"})
