@@ -78,6 +78,7 @@ class Listener:
             ssl=self._tls,
             backlog=2048,
             ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
+            ssl_shutdown_timeout=2.0 if self._tls else None,
         )
         host = f"[{self._settings.host}]" if family == socket.AF_INET6 else self._settings.host
         self.url = f"{'https' if self._tls else 'http'}://{host}:{port}"
