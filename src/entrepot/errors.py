@@ -73,6 +73,10 @@ class BadRequest(UsageError):
     """A message that cannot be read: broken JSON, form, header or query."""
 
 
+class BadPart(BadRequest):
+    """The bytes of a part of an upload are not what they were when it was acknowledged."""
+
+
 class BodyCut(BadRequest):
     """The connection ended before the body did. What came is kept only where uploads resume."""
 
@@ -89,6 +93,10 @@ class NoBucket(NotFound):
 
 class Hidden(NotFound):
     """The caller has no right to know whether it is there. Said exactly as `NotFound`, but for S3."""
+
+
+class NoUpload(NotFound):
+    """There is no such upload: it was completed, aborted, or never was."""
 
 
 class NoVersion(NotFound):

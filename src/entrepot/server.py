@@ -39,6 +39,7 @@ from entrepot.services.links import Links
 from entrepot.services.multipart import Multipart
 from entrepot.services.names import Names
 from entrepot.services.objects import Objects
+from entrepot.services.placing import Placing
 from entrepot.services.projects import Projects
 from entrepot.services.staging import StagingAreas
 from entrepot.services.uploads import Uploads
@@ -100,8 +101,9 @@ class Server:
         objects = Objects(blobs, catalog, now, Names(catalog, now))
         areas = StagingAreas(blobs, catalog)
         uploads = Uploads(objects, blobs, catalog, now, areas)
-        multipart = Multipart(objects, blobs, catalog, now, areas)
-        joining = Joining(objects, blobs, catalog, now, areas)
+        placing = Placing(blobs, catalog, now, areas)
+        multipart = Multipart(objects, catalog, now, areas, placing)
+        joining = Joining(objects, blobs, catalog, now, areas, placing)
         links = Links(self.identity, catalog, now, settings.prominence_signature)
         project_service = Projects(catalog, now)
         administration = Administration(Accounts(catalog, self.identity, now), project_service)

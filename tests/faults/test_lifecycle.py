@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from entrepot.catalog import projects
-from entrepot.errors import NotFound
+from entrepot.errors import NotFound, NoUpload
 from entrepot.model import Algorithm, CommonPrefix, Facts, ObjectName
-from entrepot.services.joining import NoUpload
 from tests.faults.inside import BUCKET, Inside, opened_inside
 
 DAY = 86400

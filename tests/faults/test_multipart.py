@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from entrepot.catalog.parts import Part
-from entrepot.model import ALWAYS, Algorithm, Body, Claims, Facts, ObjectName, Piece
-from entrepot.services import joining
-from entrepot.services.joining import Joined, NoUpload
+from entrepot.errors import NoUpload
+from entrepot.model import ALWAYS, Algorithm, Body, Claims, Facts, ObjectName, Piece, Span
+from entrepot.services import placing
+from entrepot.services.joining import Joined
+from entrepot.storage.assembly import Assembly
 from tests.faults.inside import BUCKET, Inside, body_of, opened_inside
 
 SIZE = 300_000
@@ -96,13 +98,13 @@ async def test_an_old_try_of_a_part_never_writes_over_the_one_that_was_acknowled
     late = asyncio.create_task(put(inside, upload, 2, data_of(3), paused(data_of(3), half, go_on)))
     await half.wait()
     await put(inside, upload, 2, data_of(2))
-    loop, copy = asyncio.get_running_loop(), joining._copy
+    loop, copy = asyncio.get_running_loop(), placing._copy
 
     def slowly(*args: Any) -> None:
         copy(*args)
         loop.call_soon_threadsafe(go_on.set)
 
-    monkeypatch.setattr(joining, "_copy", slowly)
+    monkeypatch.setattr(placing, "_copy", slowly)
     await complete(inside, upload, 1, 2)
     with pytest.raises(NoUpload):
         await late
@@ -146,4 +148,73 @@ async def test_reservations_follow_what_is_kept(inside: Inside) -> None:
         await put(inside, upload, 1, data_of(1))
     assert await inside.rows("SELECT reserved FROM upload") == [(SIZE,)]
     await inside.server.s3.multipart.multipart.abort(inside.principal, NAME, upload)
+    assert await inside.rows("SELECT sum(reserved) FROM project") == [(0,)]
+
+
+async def test_parts_that_came_before_the_first_go_to_their_place_behind_it_and_nothing_is_read_at_the_end(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = await begin(inside)
+    short = data_of(5)[: SIZE // 3]
+    for number, data in ((3, data_of(3)), (5, short), (2, data_of(2)), (1, data_of(1))):
+        await put(inside, upload, number, data)
+    assert await inside.rows("SELECT number, start, area = '' FROM part ORDER BY number") == [
+        (1, 0, 1), (2, SIZE, 1), (3, 2 * SIZE, 1), (5, 0, 0)
+    ]  # fmt: skip
+    await put(inside, upload, 4, data_of(4))
+    assert await inside.rows("SELECT front FROM upload") == [(4 * SIZE + len(short),)]
+    assert set(inside.blobs.driver.staged()) == {upload}
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("bytes were read again")
+
+    monkeypatch.setattr(placing, "_copy", refuse)
+    monkeypatch.setattr(Assembly, "start_again", refuse)
+    await complete(inside, upload, 1, 2, 3, 4, 5)
+    await check(inside, b"".join(data_of(number) for number in (1, 2, 3, 4)) + short)
+
+
+async def test_a_part_moved_at_the_end_leaves_the_hash_where_it_is(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = await begin(inside)
+    for number, data in ((1, data_of(1)), (2, data_of(2)), (3, data_of(3) + b"longer")):
+        await put(inside, upload, number, data)
+    monkeypatch.setattr(Assembly, "start_again", lambda *_: pytest.fail("hashed again"))
+    await complete(inside, upload, 1, 2, 3)
+    await check(inside, data_of(1) + data_of(2) + data_of(3) + b"longer")
+
+
+async def copy(inside: Inside, upload: str, number: int, key: str, start: int, stop: int) -> Part:
+    parts = inside.server.s3.multipart.multipart
+    source = ObjectName(BUCKET, key)
+    return (await parts.copy_part(inside.principal, NAME, upload, number, source, None, lambda _: Span(start, stop)))[1]
+
+
+async def test_parts_copied_in_the_order_of_their_source_are_its_bytes_and_none_is_moved(inside: Inside) -> None:
+    data = data_of(1) + data_of(2) + b"end"
+    await inside.put("source", data)
+    upload = await begin(inside)
+    for number in (2, 3, 1):
+        start = (number - 1) * SIZE
+        part = await copy(inside, upload, number, "source", start, min(start + SIZE, len(data)))
+        piece = data[start : start + SIZE]
+        assert (part.size, part.md5, part.refers_to is not None) == (len(piece), hashlib.md5(piece).hexdigest(), True)
+    assert await inside.rows("SELECT reserved FROM upload") == [(0,)]
+    await complete(inside, upload, 1, 2, 3)
+    await check(inside, data)
+    assert await inside.rows("SELECT count(*) FROM blob") == [(1,)]
+
+
+async def test_parts_copied_from_elsewhere_are_bytes_of_their_own(inside: Inside) -> None:
+    data = data_of(1) + data_of(2)
+    await inside.put("source", data)
+    upload = await begin(inside)
+    await copy(inside, upload, 1, "source", 0, SIZE)
+    await put(inside, upload, 2, data_of(9))
+    assert not (await copy(inside, upload, 3, "source", 100, 100 + SIZE)).refers_to
+    await put(inside, upload, 1, data_of(8))
+    await copy(inside, upload, 1, "source", 0, SIZE)
+    await complete(inside, upload, 1, 2, 3)
+    await check(inside, data_of(1) + data_of(9) + data[100 : 100 + SIZE])
     assert await inside.rows("SELECT sum(reserved) FROM project") == [(0,)]

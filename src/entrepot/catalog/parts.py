@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from entrepot.catalog.database import Query, Row, Transaction
 from entrepot.catalog.schema import part, upload
 from entrepot.catalog.uploads import Upload, upload_of
-from entrepot.model import Instant
+from entrepot.model import Digest, Instant
 
 REFERS: Final = "="
 """Begins the `area` of a part whose bytes are those of a blob; the digest follows."""
@@ -27,6 +27,16 @@ class Part:
     sha256: str
     checksum: str | None
     created_at: Instant
+
+    @property
+    def refers_to(self) -> Digest | None:
+        """The blob whose bytes these are."""
+        return Digest(self.area.removeprefix(REFERS)) if self.area.startswith(REFERS) else None
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it has an area to itself."""
+        return bool(self.area) and not self.area.startswith(REFERS)
 
 
 _ADD: Final = Query(

@@ -72,10 +72,16 @@ _PARTS: Final = Query(
     .where(object_part.c.version == bindparam("version"))
     .order_by(object_part.c.number)
 )  # fmt: skip
+_PART: Final = Query(
+    select(
+        object_part.c.start, object_part.c.size, object_part.c.md5, object_part.c.sha256, object_part.c.checksum,
+        object_part.c.algorithm,
+    ).where(object_part.c.version == bindparam("version"), object_part.c.number == bindparam("number"))
+)  # fmt: skip
 _PARTS_WITH: Final = Query(
     select(
-        object_part.c.digest, object_part.c.start, object_part.c.size, object_part.c.md5, object_part.c.checksum,
-        object_part.c.algorithm,
+        object_part.c.digest, object_part.c.start, object_part.c.size, object_part.c.md5, object_part.c.sha256,
+        object_part.c.checksum, object_part.c.algorithm,
     )
     .where(object_part.c.sha256 == bindparam("sha256"))
     .distinct()
@@ -223,8 +229,13 @@ def add_part(tx: Transaction, version: int, digest: Digest, algorithm: str, plac
 
 
 def parts_with(tx: Transaction, sha256: str) -> list[Row]:
-    """Parts with that checksum: digest of the whole, start, size, md5, checksum and its algorithm; up to 16."""
+    """Parts with that checksum: digest of the whole, and what `part` gives of each; up to 16."""
     return tx.rows(_PARTS_WITH, sha256=sha256)
+
+
+def part(tx: Transaction, version: int, number: int) -> Row | None:
+    """Start, size, md5, sha256, checksum and its algorithm of one part."""
+    return tx.row(_PART, version=version, number=number)
 
 
 def parts(tx: Transaction, version: int) -> list[Row]:

@@ -5,19 +5,16 @@ that blob: nothing is read either.
 """
 
 import asyncio
-import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from entrepot.catalog import blobs, objects, parts, uploads, versions
 from entrepot.catalog.database import Catalog, Transaction
-from entrepot.catalog.parts import REFERS, Part
+from entrepot.catalog.parts import Part
 from entrepot.catalog.uploads import Piece, Upload
-from entrepot.errors import BadRequest, EntrepotError, NotFound, Unavailable
+from entrepot.errors import BadPart, EntrepotError, NoUpload, Unavailable
 from entrepot.model import (
-    WHOLE,
     Action,
     Algorithm,
     Blob,
@@ -26,38 +23,19 @@ from entrepot.model import (
     Condition,
     Digest,
     Facts,
-    Instant,
     ObjectName,
     Principal,
     StoredObject,
 )
 from entrepot.services.objects import Objects
-from entrepot.services.places import allowed, can_read
+from entrepot.services.places import allowed
+from entrepot.services.placing import MAX_BYTES, Placing
 from entrepot.services.staging import Area, StagingAreas
 from entrepot.services.uploads import DONE_SECONDS, LIFE_SECONDS
 from entrepot.storage.assembly import Assembly
 from entrepot.storage.blobs import BlobStore, Received
-from entrepot.storage.driver import Staging
 
-MAX_BYTES: Final = 5 << 40
-COPY_BYTES: Final = 8 << 20
 WAIT_SECONDS: Final = 60.0
-NO_UPLOAD: Final = (
-    "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or "
-    "completed."
-)
-
-
-class NoUpload(NotFound):
-    """There is no such upload: it was completed, aborted, or never was."""
-
-
-class BadParts(BadRequest):
-    """The list of parts is not one that can be joined; `code` says why in S3's words."""
-
-    def __init__(self, s3_code: str, what: str) -> None:
-        super().__init__(what)
-        self.s3_code = s3_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,45 +58,8 @@ def known_upload(tx: Transaction, principal: Principal, name: ObjectName, upload
     found = uploads.find(tx, upload_id)
     fits = found and found.facts.get("numbered") and (found.bucket_id, found.name) == (bucket.id, name.key)
     if found is None or not fits or found.state not in states:
-        raise NoUpload(NO_UPLOAD)
+        raise NoUpload("no such upload")
     return found
-
-
-def known_bytes(
-    tx: Transaction,
-    principal: Principal,
-    sha256: str,
-    claims: Claims,
-    want: frozenset[Algorithm],
-    algorithm: Algorithm,
-    now: Instant,
-) -> tuple[Digest, Part] | None:
-    """Bytes the caller may read, a whole blob or a part of an object, of which every claim is known to hold."""
-    whole = blobs.find(tx, Digest(sha256))
-    if whole and whole.size == claims.size and can_read(tx, principal, whole.digest, now):
-        sums = {Algorithm.SHA256: sha256, **whole.checksums}
-        if _holds(sums, claims, want):
-            return whole.digest, _reference(whole.digest, 0, whole.size, sums, algorithm, now)
-    for digest, start, size, md5, checksum, kind in versions.parts_with(tx, sha256):
-        sums = {Algorithm.SHA256: sha256, Algorithm.MD5: md5}
-        if checksum and kind:
-            sums[Algorithm(kind)] = checksum
-        here = size == claims.size and _holds(sums, claims, want)
-        if here and blobs.find(tx, Digest(digest)) and can_read(tx, principal, Digest(digest), now):
-            return Digest(digest), _reference(Digest(digest), start, size, sums, algorithm, now)
-    return None
-
-
-def _holds(sums: dict[Algorithm, str], claims: Claims, want: frozenset[Algorithm]) -> bool:
-    return want <= sums.keys() and all(sums.get(one) == value for one, value in claims.checksums.items())
-
-
-def _reference(
-    digest: Digest, start: int, size: int, sums: dict[Algorithm, str], algorithm: Algorithm, now: Instant
-) -> Part:
-    return Part(
-        0, f"{REFERS}{digest.hex}", start, size, sums[Algorithm.MD5], sums[Algorithm.SHA256], sums[algorithm], now
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +71,14 @@ class Joining:
     catalog: Catalog
     now: Clock
     areas: StagingAreas
+    placing: Placing
 
     async def complete(
         self, principal: Principal, name: ObjectName, upload_id: str, join: Join, condition: Condition, etag: str
     ) -> tuple[StoredObject, Blob]:
         """The object the parts became. `etag` is the one they give: the same list again gets the same answer.
 
-        Raises: NoUpload; BadParts and what `join` raises; PreconditionFailed; Denied; QuotaExceeded; Unavailable.
+        Raises: NoUpload; BadPart and what `join` raises; PreconditionFailed; Denied; QuotaExceeded; Unavailable.
         """
         waited = 0.0
         while True:
@@ -169,7 +111,7 @@ class Joining:
 
         found = await self.catalog.read(look_up)
         if found is None:
-            raise NoUpload(NO_UPLOAD)
+            raise NoUpload("no such upload")
         return found
 
     async def _complete(
@@ -201,15 +143,15 @@ class Joining:
             stored, key = await self.catalog.write(bind)
         except EntrepotError:
             if not is_here:
-                await self._take_back(upload, received)
+                await self._take_back(upload, chosen, received)
             raise
         finally:
             self.areas.let_go(upload.id)
         if not is_here and key != received.blob.key:
             await self.blobs.unlink_loser(received)
-        own = [part.area for part in known if part.area and not part.area.startswith(REFERS)]
-        for area_id in [upload.id, *own]:
-            await self.blobs.run(self.blobs.driver.discard, area_id)
+        await self.blobs.run(self.blobs.driver.discard, upload.id)
+        for part in known:
+            await self.placing.discard(part)
         return stored, blob
 
     async def _received(self, upload: Upload, chosen: list[Part], joined: Joined) -> Received:
@@ -226,20 +168,17 @@ class Joining:
 
     async def _assemble(self, area: Area, upload: Upload, chosen: list[Part], joined: Joined) -> Received:
         """All chosen parts one behind the other, verified and kept."""
-        layout = list(_layout(chosen))
-        driver = self.blobs.driver
-        referred = {part.area for part in chosen if part.area.startswith(REFERS)}
-        sources = {one: await self._blob_of(one) for one in referred}
-        if all(part.area or part.start == start for part, start in layout):
-            assembly = area.assembly
+        assembly, moved = area.assembly, _layout(chosen)
+        sources = {digest: await self._blob(digest) for digest in {part.refers_to for part in chosen} if digest}
+        if _lies_right(chosen):
             await self._keep_only(area, upload, chosen)
-            moved = [(part, start) for part, start in layout if part.area]
+            moved = [(part, start) for part, start in moved if part.area]
         else:
-            assembly = Assembly(await self.blobs.run(driver.stage, f"{upload.id}.whole", joined.size))
-            moved = layout
+            assembly = Assembly(await self.blobs.run(self.blobs.driver.stage, f"{upload.id}.whole", joined.size))
         try:
             for part, start in moved:
-                await self._move(area, part, sources.get(part.area), assembly.staging, start)
+                source = sources[part.refers_to] if part.refers_to else None
+                await self.placing.move(area, part, source, assembly.staging, start)
                 await self.blobs.run_hash(assembly.land, start, start + part.size)
             while await self.blobs.run_hash(assembly.follow):
                 pass
@@ -267,64 +206,35 @@ class Joining:
             uploads.progress(tx, upload.id, 0, None, self.now() + LIFE_SECONDS)
             return kept
 
-        whole = sum(part.size for part in chosen)
-        if area.assembly.holds_only(ranges) and area.assembly.front <= whole and not any(part.area for part in chosen):
+        if area.assembly.holds_only(ranges):
             return
         left = await self.catalog.write(keep)
         area.assembly.start_again((piece.start, piece.stop) for piece in left)
 
-    async def _move(self, area: Area, part: Part, source: Blob | None, target: Staging, start: int) -> None:
-        """Copy a part from where it lies to its place."""
-        read, close = await self.blobs.run(self._reader, area, part, source)
-        running = hashlib.sha256()
-        try:
-            for offset in range(0, part.size, COPY_BYTES):
-                length = min(COPY_BYTES, part.size - offset)
-                await self.blobs.run_hash(_copy, running, read, part.start + offset, target, start + offset, length)
-        finally:
-            close()
-        if running.hexdigest() != part.sha256:
-            raise BadParts("InvalidPart", f"the stored bytes of part {part.number} are damaged; send it again")
-
-    async def _blob_of(self, area: str) -> Blob:
-        """The blob a part refers to; a lease keeps it. Raises: NotFound if its bytes were found wrong."""
-        found = await self.catalog.read(lambda tx: blobs.find(tx, Digest(area.removeprefix(REFERS))))
+    async def _blob(self, digest: Digest) -> Blob:
+        """The blob a part refers to; a lease keeps it. Raises: BadPart if its bytes were found wrong."""
+        found = await self.catalog.read(lambda tx: blobs.find(tx, digest))
         if found is None:
-            raise NotFound("the bytes a part refers to are damaged", advice="send that part again")
+            raise BadPart("the bytes a part refers to are damaged; send it again")
         return found
 
-    def _reader(
-        self, area: Area, part: Part, blob: Blob | None
-    ) -> tuple[Callable[[int, int], bytes], Callable[[], object]]:
-        """What reads the bytes that part lies among, and what lets go of them. Blocks."""
-        if not part.area:
-            return area.assembly.staging.read, lambda: None
-        if blob is None:
-            staging = self.blobs.driver.reopen(part.area)
-            return staging.read, staging.close
-        if blob.inline is not None:
-            inline = blob.inline
-            return (lambda offset, length: inline[offset : offset + length]), lambda: None
-        opened = self.blobs.driver.open(blob.key, WHOLE)
-        return (
-            lambda offset, length: os.pread(opened.descriptor, length, offset),
-            lambda: os.close(opened.descriptor),
-        )
-
-    async def _take_back(self, upload: Upload, received: Received) -> None:
+    async def _take_back(self, upload: Upload, chosen: Sequence[Part], received: Received) -> None:
         """The whole got no name: its parts are there again."""
-        driver = self.blobs.driver
-        if upload.id in await self.blobs.run(lambda: set(driver.staged())):
-            await self.blobs.unlink_loser(received)
+        if _lies_right(chosen):
+            await self.blobs.run(self.blobs.driver.restage, received.blob.key, upload.id)
         else:
-            await self.blobs.run(driver.restage, received.blob.key, upload.id)
+            await self.blobs.unlink_loser(received)
 
 
 def _is_one_blob(chosen: Sequence[Part]) -> Digest | None:
     """The blob that the parts refer to, one behind the other from its beginning; None if they do not."""
-    area = chosen[0].area
-    in_order = all(part.area == area and part.start == start for part, start in _layout(chosen))
-    return Digest(area.removeprefix(REFERS)) if area.startswith(REFERS) and in_order else None
+    digest = chosen[0].refers_to
+    return digest if all(part.refers_to == digest and part.start == start for part, start in _layout(chosen)) else None
+
+
+def _lies_right(chosen: Sequence[Part]) -> bool:
+    """Whether the parts in the upload's own area are at their places in the whole."""
+    return all(part.area or part.start == start for part, start in _layout(chosen))
 
 
 def _layout(chosen: Sequence[Part]) -> list[tuple[Part, int]]:
@@ -339,13 +249,3 @@ def _layout(chosen: Sequence[Part]) -> list[tuple[Part, int]]:
 def _carried(upload: Upload) -> dict[str, Any]:
     """What the object gets of what its upload was begun with."""
     return {name: value for name, value in upload.facts["extra"].items() if name != "asked"}
-
-
-def _copy(
-    running: "hashlib._Hash", read: Callable[[int, int], bytes], at: int, target: Staging, offset: int, length: int
-) -> None:
-    piece = read(at, length)
-    if len(piece) != length:
-        raise BadRequest("bytes of a part are missing")
-    running.update(piece)
-    target.write(offset, [piece])

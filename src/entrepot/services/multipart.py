@@ -1,53 +1,52 @@
-"""Uploads in numbered parts that become one object: no copy at the end if the parts are of one size.
+"""Uploads in numbered parts that become one object: begin, send and copy parts, list, abort."""
 
-Parts as long as the first lie at their place in the upload's staging area, and a hash follows behind. A part that came
-too early, has another length, or is sent again gets an area to itself, and is moved at the end. Nothing that was
-acknowledged is ever written over before the upload is being completed.
-"""
-
-import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
-from entrepot.catalog import blobs, listing, parts, uploads
+from entrepot.catalog import blobs, listing, parts, uploads, versions
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.ids import text_id
 from entrepot.catalog.parts import REFERS, Part
-from entrepot.catalog.uploads import Piece, Upload
-from entrepot.errors import (
-    Conflict,
-    NotFound,
-)
+from entrepot.catalog.uploads import Upload
+from entrepot.errors import Conflict, NotFound
 from entrepot.model import (
     Action,
     Algorithm,
+    Blob,
     Body,
     Claims,
     Clock,
+    Digest,
     Facts,
+    FileSpan,
+    Instant,
     ObjectName,
+    Piece,
     Principal,
     Span,
     StoredObject,
     VersionId,
 )
-from entrepot.model import Piece as Bytes
 from entrepot.names import object_key
-from entrepot.services.joining import MAX_BYTES, NO_UPLOAD, BadParts, NoUpload, known_bytes, known_upload
+from entrepot.services.joining import known_upload
 from entrepot.services.objects import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, Objects
-from entrepot.services.places import allowed, reading
-from entrepot.services.room import STEP
-from entrepot.services.staging import Area, StagingAreas
+from entrepot.services.places import allowed, can_read, reading
+from entrepot.services.placing import COPY_BYTES, Placing
+from entrepot.services.staging import StagingAreas
 from entrepot.services.uploads import LIFE_SECONDS
-from entrepot.storage.blobs import BlobStore, check_claims, check_size
-from entrepot.storage.driver import Staging
-from entrepot.storage.hashing import Checksums
+from entrepot.storage.blobs import BlobStore
 
-MAX_PART_BYTES: Final = 5 << 30
-LEAST_PART_BYTES: Final = 5 << 20
-COPY_BYTES: Final = 8 << 20
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Bytes that are here: of a blob from `start` on, with their checksums."""
+
+    digest: Digest
+    start: int
+    size: int
+    sums: Mapping[Algorithm, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +54,10 @@ class Multipart:
     """Numbered parts into objects."""
 
     objects: Objects
-    blobs: BlobStore
     catalog: Catalog
     now: Clock
     areas: StagingAreas
+    placing: Placing
 
     async def begin(self, principal: Principal, name: ObjectName, facts: Facts, want: Algorithm) -> str:
         """The id of a new upload. Raises: NoBucket; Denied; BadName; QuotaExceeded."""
@@ -95,28 +94,9 @@ class Multipart:
     ) -> Part:  # fmt: skip
         """The part, safe on disk; one of the same number counts no more.
 
-        Raises: NoUpload; Denied; DigestMismatch; BodyCut; QuotaExceeded; DiskFull; Busy. Nothing is kept then.
+        Raises: Denied; and what `Placing.put` raises.
         """
-        upload = await self.find(principal, name, upload_id)
-        algorithm = Algorithm(upload.facts["want"])
-        want = want | {Algorithm.MD5, algorithm}
-        held = _Held(await self._reserve(upload, STEP if claims.size is None else claims.size))
-        kept = False
-        try:
-            async with self.areas.of(upload_id) as area:
-                slot = await self._slot(area, upload, number, claims.size)
-                try:
-                    received = await self._receive(area, upload, number, slot, body, claims, want, algorithm, held)
-                    kept = True
-                    return received
-                except Conflict as error:  # it was completed or aborted meanwhile
-                    raise NoUpload(NO_UPLOAD) from error
-                finally:
-                    if slot is not None and not kept:
-                        area.slots.discard(number)
-        finally:
-            if not kept:
-                await self.catalog.write(lambda tx: uploads.shrink(tx, upload.project_id, upload_id, held.size))
+        return await self.placing.put(await self.find(principal, name, upload_id), number, body, claims, want)
 
     async def put_known(
         self, principal: Principal, name: ObjectName, upload_id: str, number: int, claims: Claims,
@@ -130,153 +110,73 @@ class Multipart:
         if sha256 is None or claims.size is None:
             return None
         upload = await self.find(principal, name, upload_id)
-        wanted = want | {Algorithm.MD5, Algorithm(upload.facts["want"])}
+        wanted = want | _wanted_of(upload)
 
         def refer(tx: Transaction) -> tuple[Part, Part | None] | None:
-            found = known_bytes(tx, principal, sha256, claims, wanted, Algorithm(upload.facts["want"]), self.now())
-            if found is None:
-                return None
-            digest, part = found
-            known_upload(tx, principal, name, upload_id, "open")
-            blobs.hold(tx, digest)
-            blobs.take_lease(tx, digest, f"upload:{upload_id}", self.now() + LIFE_SECONDS)
-            added = replace(part, number=number, created_at=self.now())
-            old = parts.find(tx, upload_id, number)
-            parts.add(tx, upload_id, added)
-            uploads.prolong(tx, upload_id, self.now() + LIFE_SECONDS)
-            return added, old
+            known = _find_known(tx, principal, sha256, claims, wanted, self.now())
+            return self._refer(tx, principal, name, upload_id, number, known) if known else None
 
         done = await self.catalog.write(refer)
         if done is None:
             return None
-        await self._discard(done[1])
+        await self.placing.discard(done[1])
         return done[0]
 
-    async def _discard(self, old: Part | None) -> None:
-        """A part that counts no more; only what it had to itself goes."""
-        if old and old.area and not old.area.startswith(REFERS):
-            await self.blobs.run(self.blobs.driver.discard, old.area)
-
-    async def _reserve(self, upload: Upload, size: int) -> int:
-        self.blobs.check_room(size)
-        if size:
-            await self.catalog.write(lambda tx: uploads.grow(tx, upload.project_id, upload.id, size))
-        return size
-
-    async def _slot(self, area: Area, upload: Upload, number: int, size: int | None) -> int | None:
-        """Where in the upload's own area the part may lie; None if it needs an area to itself."""
-        if number == 1 and size and upload.part_size is None:
-            await self.catalog.write(lambda tx: parts.set_size(tx, upload.id, size))
-        fresh, known = await self.catalog.read(lambda tx: (uploads.known(tx, upload.id), parts.of(tx, upload.id)))
-        length = fresh.part_size
-        taken = area.slots
-        taken |= {part.number for part in known if not part.area}
-        if not length or not size or size > length or number in taken or number * length > MAX_BYTES:
-            return None
-        if area.assembly.touches((number - 1) * length, number * length):
-            return None  # bytes of a part that was sent before lie there, and are in the hash
-        taken.add(number)
-        return (number - 1) * length
-
-    async def _receive(
-        self, area: Area, upload: Upload, number: int, slot: int | None, body: Body, claims: Claims,
-        want: frozenset[Algorithm], algorithm: Algorithm, held: "_Held",
-    ) -> Part:  # fmt: skip
-        """The part, received into its place or an area of its own, and acknowledged."""
-        own = "" if slot is not None else f"{upload.id}.{number}.{text_id()[:8]}"
-        staging = area.assembly.staging if not own else await self.blobs.run(self.blobs.driver.stage, own, claims.size)
-        start = slot or 0
-        try:
-            async with self.blobs.uploading:
-                size, sums = await self._fill(area, upload, staging, start, body, claims, want, held)
-            with area.writing():
-                await self.blobs.run(staging.sync)
-            part = Part(
-                number, own, start, size, sums[Algorithm.MD5], sums[Algorithm.SHA256], sums[algorithm], self.now()
-            )
-            old = await self._acknowledge(area, upload, part)
-        except BaseException:
-            if own:
-                await asyncio.shield(self.blobs.run(staging.discard))
-            raise
-        if own:
-            staging.close()
-        await self._discard(old)
-        return part
-
-    async def _fill(
-        self, area: Area, upload: Upload, staging: Staging, start: int, body: Body, claims: Claims,
-        want: frozenset[Algorithm], held: "_Held",
-    ) -> tuple[int, dict[Algorithm, str]]:  # fmt: skip
-        """Length and checksums of what was written from `start` on."""
-        sums, size = Checksums(want | claims.checksums.keys()), 0
-        most = MAX_PART_BYTES if claims.size is None else claims.size
-        async for pieces in body:
-            length = sum(map(len, pieces))
-            if size + length > most:
-                raise BadParts("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
-            if claims.size is None and (size + length) // STEP > size // STEP:
-                held.size += await self._reserve(upload, STEP)
-            with area.writing():
-                size += await self.blobs.run_hash(_take, staging, sums, start + size, pieces)
-        check_size(size, claims)
-        found = dict(sums.result())
-        check_claims(found, claims)
-        return size, found
-
-    async def _acknowledge(self, area: Area, upload: Upload, part: Part) -> Part | None:
-        """Write its row; the part of that number that was there before."""
-
-        def remember(tx: Transaction) -> Part | None:
-            now = uploads.find(tx, upload.id)
-            if now is None or now.state != "open":
-                raise NoUpload(NO_UPLOAD)
-            old = parts.find(tx, upload.id, part.number)
-            parts.add(tx, upload.id, part)
-            if not part.area and part.size:
-                uploads.add_piece(tx, upload.id, Piece(part.start, part.start + part.size, part.sha256))
-            until = self.now() + LIFE_SECONDS
-            uploads.progress(tx, upload.id, front, state, until)
-            blobs.renew_leases(tx, f"upload:{upload.id}", until)
-            if old and not old.area.startswith(REFERS):
-                uploads.shrink(tx, upload.project_id, upload.id, old.size)
-            return old
-
-        async with self.areas.turn(upload.id, area):
-            area.stale = True
-            front, state = await self.blobs.run_hash(
-                area.assembly.land, part.start, part.start + (0 if part.area else part.size)
-            )
-            old = await self.catalog.write(remember)
-            area.stale = False
-            return old
+    def _refer(
+        self, tx: Transaction, principal: Principal, name: ObjectName, upload_id: str, number: int, known: _Known
+    ) -> tuple[Part, Part | None]:
+        """The part that is these bytes from now on, and the one that was. Raises: NoUpload; Denied."""
+        upload = known_upload(tx, principal, name, upload_id, "open")
+        now = self.now()
+        blobs.hold(tx, known.digest)
+        blobs.take_lease(tx, known.digest, f"upload:{upload_id}", now + LIFE_SECONDS)
+        sums = known.sums
+        part = Part(
+            number, f"{REFERS}{known.digest.hex}", known.start, known.size, sums[Algorithm.MD5],
+            sums[Algorithm.SHA256], sums[Algorithm(upload.facts["want"])], now,
+        )  # fmt: skip
+        old = parts.find(tx, upload_id, number)
+        parts.add(tx, upload_id, part)
+        uploads.prolong(tx, upload_id, now + LIFE_SECONDS)
+        if old and not old.refers_to:
+            uploads.shrink(tx, upload.project_id, upload_id, old.size)
+        return part, old
 
     async def copy_part(
         self, principal: Principal, name: ObjectName, upload_id: str, number: int, source: ObjectName,
         version: VersionId | None, choose: Callable[[StoredObject], Span],
     ) -> tuple[StoredObject, Part]:  # fmt: skip
-        """A part with bytes of another object. `choose` says which, or refuses. Raises: as `put`; NotFound."""
-        await self.find(principal, name, upload_id)
+        """A part with bytes of another object. `choose` says which, or refuses. Raises: as `put`; NotFound.
+
+        A part that lies in the source where it would lie here refers to it; the bytes of any other are copied.
+        """
+        upload = await self.find(principal, name, upload_id)
         old, blob = await self.objects.find(reading(principal, version), source, version)
         span = choose(old).within(blob.size)
+        if _lies_alike(number, span, blob.size):
+            sums = await self._sums(old, blob, number, span, _wanted_of(upload))
+            known = _Known(blob.digest, span.start, span.length, sums)
+            part, replaced = await self.catalog.write(
+                lambda tx: self._refer(tx, principal, name, upload_id, number, known)
+            )
+            await self.placing.discard(replaced)
+            return old, part
         opened = await self.objects.open_blob(blob, span)
         try:
-            body = self._bytes_of(opened.delivery, span)
-            claims = Claims(span.length)
-            return old, await self.put(principal, name, upload_id, number, body, claims, frozenset())
+            body = _body_of(opened.delivery, span, self.objects.blobs)
+            return old, await self.placing.put(upload, number, body, Claims(span.length), frozenset())
         finally:
             opened.close()
 
-    async def _bytes_of(self, delivery: Any, span: Span) -> Any:
-        if isinstance(delivery, bytes):
-            yield [delivery]
-            return
-        offset = span.start
-        while offset < span.start + span.length:
-            length = min(COPY_BYTES, span.start + span.length - offset)
-            piece = await self.blobs.run(_pread, delivery.descriptor, length, offset)
-            offset += len(piece)
-            yield [piece]
+    async def _sums(
+        self, old: StoredObject, blob: Blob, number: int, span: Span, want: frozenset[Algorithm]
+    ) -> Mapping[Algorithm, str]:
+        """Checksums of that span: those that are known, or made of its bytes."""
+        sums = {Algorithm.SHA256: blob.digest.hex, **blob.checksums}
+        if span.length != blob.size:
+            row = await self.catalog.read(lambda tx: versions.part(tx, old.version, number))
+            sums = _sums_of(row) if row and row[:2] == (span.start, span.length) else {}
+        return sums if want <= sums.keys() else await self.objects.blobs.checksums(blob, span, want)
 
     async def parts(self, principal: Principal, name: ObjectName, upload_id: str) -> tuple[Upload, list[Part]]:
         """The open upload and its parts, by number. Raises: NoUpload; NoBucket; Denied."""
@@ -307,17 +207,59 @@ class Multipart:
         await self.areas.forget(upload_id)
 
 
-@dataclass(slots=True)
-class _Held:
-    """Bytes one part has reserved so far."""
+def _find_known(
+    tx: Transaction, principal: Principal, sha256: str, claims: Claims, want: frozenset[Algorithm], now: Instant
+) -> _Known | None:
+    """Bytes the caller may read, a whole blob or a part of an object, of which every claim is known to hold."""
 
-    size: int
+    def fits(digest: Digest, size: int, sums: Mapping[Algorithm, str]) -> bool:
+        held = all(sums.get(one) == value for one, value in claims.checksums.items())
+        return size == claims.size and held and want <= sums.keys() and can_read(tx, principal, digest, now)
+
+    whole = blobs.find(tx, Digest(sha256))
+    if whole:
+        sums = {Algorithm.SHA256: sha256, **whole.checksums}
+        if fits(whole.digest, whole.size, sums):
+            return _Known(whole.digest, 0, whole.size, sums)
+    for hex_digest, *row in versions.parts_with(tx, sha256):
+        digest, sums = Digest(hex_digest), _sums_of(row)
+        if fits(digest, row[1], sums) and blobs.find(tx, digest):
+            return _Known(digest, row[0], row[1], sums)
+    return None
 
 
-def _take(staging: Staging, sums: Checksums, offset: int, pieces: Sequence[Bytes]) -> int:
-    for piece in pieces:
-        sums.update(piece)
-    return staging.write(offset, pieces)
+def _sums_of(row: Sequence[Any]) -> dict[Algorithm, str]:
+    """What a row of an object's part says of its bytes."""
+    _, _, md5, sha256, checksum, algorithm = row
+    return {Algorithm.MD5: md5, Algorithm.SHA256: sha256, **({Algorithm(algorithm): checksum} if checksum else {})}
+
+
+def _lies_alike(number: int, span: Span, size: int) -> bool:
+    """Whether a part of that number would lie where `span` lies in its source of `size` bytes."""
+    if number == 1 or not span.start:
+        return number == 1 and not span.start
+    length, rest = divmod(span.start, number - 1)
+    return not rest and (span.length == length or (span.length < length and span.stop == size))
+
+
+def _wanted_of(upload: Upload) -> frozenset[Algorithm]:
+    """Checksums every part of that upload has."""
+    return frozenset({Algorithm.MD5, Algorithm.SHA256, Algorithm(upload.facts["want"])})
+
+
+async def _body_of(
+    delivery: FileSpan | bytes | AsyncIterator[Piece], span: Span, store: BlobStore
+) -> AsyncIterator[Sequence[Piece]]:
+    """Stored bytes, as if somebody sent them."""
+    if isinstance(delivery, bytes):
+        yield [delivery]
+    elif isinstance(delivery, FileSpan):
+        for done in range(0, span.length, COPY_BYTES):
+            length = min(COPY_BYTES, span.length - done)
+            yield [await store.run(_pread, delivery.descriptor, length, span.start + done)]
+    else:
+        async for piece in delivery:
+            yield [piece]
 
 
 def _pread(descriptor: int, length: int, offset: int) -> bytes:

@@ -22,6 +22,7 @@ from entrepot.failpoints import failpoint
 from entrepot.model import (
     ALWAYS,
     SYSTEM,
+    WHOLE,
     Action,
     Algorithm,
     Blob,
@@ -284,7 +285,8 @@ class Objects:
         """The same blob with that checksum, which is read from its bytes if nobody knew it. Raises: NotFound."""
         if algorithm in blob.checksums or algorithm is Algorithm.SHA256:
             return blob
-        sums: dict[Algorithm, str] = {algorithm: await self.blobs.checksum(blob, algorithm)}
+        found = await self.blobs.checksums(blob, WHOLE, frozenset({algorithm}))
+        sums: dict[Algorithm, str] = {algorithm: found[algorithm]}
         await self.catalog.write(lambda tx: blobs.learn(tx, blob.digest, sums))
         return replace(blob, checksums={**blob.checksums, **sums})
 

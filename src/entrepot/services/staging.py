@@ -46,8 +46,14 @@ class Area:
     """Its row is being changed, or a change of it failed: what the area knows may not be what the row says."""
     users: int = 0
     arriving: list[Arrival] = field(default_factory=list)
+    part_size: int | None = None
+    """Of numbered parts: how long those are that lie at their place here."""
     slots: set[int] = field(default_factory=set)
-    """Of numbered parts: those whose place here somebody has taken."""
+    """Those whose place here somebody has taken."""
+    apart: set[int] = field(default_factory=set)
+    """Those that have an area to themselves, since they came before `part_size` was known."""
+    following: bool = False
+    """Somebody goes on with the hash."""
     writers: int = 0
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while nobody writes to a place of its own."""
@@ -141,7 +147,7 @@ class StagingAreas:
             return found
 
         for part in await self.catalog.write(drop):
-            if part.area and not part.area.startswith(parts.REFERS):
+            if part.is_apart:
                 await self.blobs.run(self.blobs.driver.discard, part.area)
         area = self._open.pop(upload_id, None)
         if area is None:
@@ -164,8 +170,8 @@ class StagingAreas:
             await self.blobs.run(idle[1].assembly.staging.close)
 
     async def _taken_up(self, upload_id: str, state: str) -> Area:
-        fresh, pieces = await self.catalog.read(
-            lambda tx: (uploads.known(tx, upload_id), uploads.pieces(tx, upload_id))
+        fresh, pieces, known = await self.catalog.read(
+            lambda tx: (uploads.known(tx, upload_id), uploads.pieces(tx, upload_id), parts.of(tx, upload_id))
         )
         if fresh.state != state:
             raise Conflict(FINISHED)
@@ -179,7 +185,8 @@ class StagingAreas:
         if staging.size() < max((piece.stop for piece in pieces), default=0):
             await self.blobs.run(staging.discard)
             raise await self._lost(upload_id)
-        return Area(Assembly(staging, fresh.front, fresh.hash_state, _ranges(pieces)))
+        assembly = Assembly(staging, fresh.front, fresh.hash_state, _ranges(pieces))
+        return Area(assembly, part_size=fresh.part_size, apart={part.number for part in known if part.is_apart})
 
     async def _lost(self, upload_id: str) -> NotFound:
         """The staging area is gone, or shorter than what was acknowledged."""

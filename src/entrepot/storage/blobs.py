@@ -19,7 +19,7 @@ from entrepot.gate import Gate
 from entrepot.model import Algorithm, Blob, Body, Claims, Clock, Digest, FileSpan, Instant, Piece, Span
 from entrepot.storage.assembly import Assembly
 from entrepot.storage.driver import Driver, Staging
-from entrepot.storage.hashing import Checksums, Hash, checksums_of, new_hash
+from entrepot.storage.hashing import Checksums, checksums_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -140,12 +140,12 @@ class BlobStore:
         reservation: Reservation,
     ) -> Received:
         sums = Checksums(want | claims.checksums.keys())
-        size = await self.run_hash(_take, staging, sums, 0, head)
+        size = await self.run_hash(take, staging, sums, 0, head)
         async for pieces in body:
             if claims.size is None:
                 await reservation.cover(size + sum(map(len, pieces)))
                 self.check_room(0)
-            size += await self.run_hash(_take, staging, sums, size, pieces)
+            size += await self.run_hash(take, staging, sums, size, pieces)
         check_size(size, claims)
         return await self.run(self._settle, staging, size, sums.result(), claims, self._now())
 
@@ -215,19 +215,21 @@ class BlobStore:
             os.close(opened.descriptor)
         return running.hexdigest() == blob.digest.hex
 
-    async def checksum(self, blob: Blob, algorithm: Algorithm) -> str:
-        """That checksum of stored bytes, read whole, a piece for each hop. Raises: NotFound if the file is gone."""
-        running = new_hash(algorithm)
+    async def checksums(self, blob: Blob, span: Span, want: frozenset[Algorithm]) -> Mapping[Algorithm, str]:
+        """Those checksums of stored bytes, read a piece for each hop. Raises: NotFound if they are not there."""
+        span = span.within(blob.size)
+        sums = Checksums(want)
         if blob.inline is not None:
-            running.update(blob.inline)
-            return running.hexdigest()
-        opened = await self.run(self.driver.open, blob.key, Span())
+            sums.update(blob.inline[span.start : span.stop])
+            return sums.result()
+        opened = await self.run(self.driver.open, blob.key, span)
         try:
-            for offset in range(0, blob.size, HOP_BYTES):
-                await self.run_hash(_hash_range, running, opened.descriptor, offset, min(HOP_BYTES, blob.size - offset))
+            for done in range(0, span.length, HOP_BYTES):
+                length = min(HOP_BYTES, span.length - done)
+                await self.run_hash(_hash_range, sums, opened.descriptor, span.start + done, length)
         finally:
             os.close(opened.descriptor)
-        return running.hexdigest()
+        return sums.result()
 
     async def unlink_loser(self, received: Received) -> None:
         """An equal blob was here first: our copy goes."""
@@ -269,12 +271,17 @@ def check_claims(sums: Mapping[Algorithm, str], claims: Claims) -> None:
             )
 
 
-def _hash_range(running: Hash, descriptor: int, start: int, length: int) -> None:
+def _hash_range(sums: Checksums, descriptor: int, start: int, length: int) -> None:
     for offset in range(start, start + length, 1 << 20):
-        running.update(os.pread(descriptor, min(1 << 20, start + length - offset), offset))
+        wanted = min(1 << 20, start + length - offset)
+        piece = os.pread(descriptor, wanted, offset)
+        if len(piece) != wanted:
+            raise NotFound("the stored file is shorter than it was")
+        sums.update(piece)
 
 
-def _take(staging: Staging, sums: Checksums, offset: int, pieces: Sequence[Piece]) -> int:
+def take(staging: Staging, sums: Checksums, offset: int, pieces: Sequence[Piece]) -> int:
+    """How many bytes were hashed and written at `offset`. Raises: DiskFull."""
     for piece in pieces:
         sums.update(piece)
     return staging.write(offset, pieces) if pieces else 0

@@ -32,10 +32,12 @@ from entrepot.protocols.s3.objects import (
     version_header,
 )
 from entrepot.protocols.s3.proofs import Proven
-from entrepot.services.joining import MAX_BYTES, Joined, Joining
-from entrepot.services.multipart import LEAST_PART_BYTES, MAX_PART_BYTES, Multipart
+from entrepot.services.joining import Joined, Joining
+from entrepot.services.multipart import Multipart
+from entrepot.services.placing import MAX_BYTES, MAX_PART_BYTES
 from entrepot.storage.hashing import CRCS, checksums_of, combined
 
+LEAST_PART_BYTES: Final = 5 << 20
 FULL_BY_DEFAULT: Final = frozenset({"CRC64NVME"})
 _RANGE: Final = re.compile(r"bytes=(\d{1,15})-(\d{1,15})\Z")
 
@@ -77,7 +79,7 @@ class MultipartCalls:
         """PUT ?partNumber&uploadId."""
         number = part_number(call.query.get("partNumber", ""))
         upload = await self.multipart.find(principal, name_of(call), call.query["uploadId"])
-        sent = proven.sent(request, self.multipart.blobs.run_hash)
+        sent = proven.sent(request, self.multipart.objects.blobs.run_hash)
         heads.check_length(sent.size, MAX_PART_BYTES)
         known = upload.facts["extra"]["checksum"]
         if sent.given and sent.algorithm != known["algorithm"] and upload.facts["extra"].get("asked"):

@@ -19,6 +19,7 @@ from entrepot.auth.sigv2 import (
 )
 from entrepot.errors import (
     BadName,
+    BadPart,
     BadRange,
     BodyCut,
     BucketNotEmpty,
@@ -36,6 +37,7 @@ from entrepot.errors import (
     NoBucket,
     NotFound,
     NothingToReplace,
+    NoUpload,
     NoVersion,
     PreconditionFailed,
     QuotaExceeded,
@@ -59,7 +61,6 @@ from entrepot.protocols.browser import SHIELD
 from entrepot.protocols.delivery import http_date
 from entrepot.protocols.s3 import xml
 from entrepot.protocols.s3.errors import S3Error, invalid_argument
-from entrepot.services.joining import BadParts, NoUpload
 
 # 403 and no other code means "this URL is no longer good": workers renew on 403 alone.
 ERRORS: Final[ErrorTable] = {
@@ -83,6 +84,7 @@ ERRORS: Final[ErrorTable] = {
     NotFound: (404, "NoSuchKey"),
     LengthRequired: (411, "MissingContentLength"),
     BadRange: (416, "InvalidRange"),
+    BadPart: (400, "InvalidPart"),
     BodyCut: (400, "IncompleteBody"),
     NameTooLong: (400, "KeyTooLongError"),
     BadName: (400, "InvalidArgument"),
@@ -112,6 +114,10 @@ _MESSAGES: Final = {
     "KeyTooLongError": "Your key is too long",
     "MethodNotAllowed": "The specified method is not allowed against this resource.",
     "NoSuchBucket": "The specified bucket does not exist",
+    "NoSuchUpload": (
+        "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or "
+        "completed."
+    ),
     "NoSuchKey": "The specified key does not exist.",
     "NoSuchVersion": "The specified version does not exist.",
     "PreconditionFailed": "At least one of the pre-conditions you specified did not hold",
@@ -146,8 +152,6 @@ def refused(error: EntrepotError, request: Request, resource: bytes = b"") -> Re
 
 def code_of(error: EntrepotError) -> tuple[int, str]:
     """Status and code."""
-    if isinstance(error, BadParts):
-        return 400, error.s3_code
     return (error.status, error.s3_code) if isinstance(error, S3Error) else row_of(ERRORS, error)
 
 
