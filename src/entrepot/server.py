@@ -19,7 +19,9 @@ from entrepot.jobs.epoch import FACT, Epoch
 from entrepot.jobs.expire import Expiry, sweep_staging
 from entrepot.jobs.lifecycle import Lifecycle
 from entrepot.jobs.runner import Job, Runner, patient_clock
-from entrepot.model import Opened
+from entrepot.model import (
+    Opened,
+)
 from entrepot.protocols.api import Api
 from entrepot.protocols.api.administration import Administration
 from entrepot.protocols.base import Endpoint, Request, Response, check_calls
@@ -35,6 +37,7 @@ from entrepot.services.buckets import Buckets
 from entrepot.services.federation import Fetch, Provider, Userinfo
 from entrepot.services.identity import Identity
 from entrepot.services.joining import Joining
+from entrepot.services.keeping import Keeping
 from entrepot.services.links import Links
 from entrepot.services.multipart import Multipart
 from entrepot.services.names import Names
@@ -98,7 +101,7 @@ class Server:
             catalog, master, now, job_token_secret=settings.prominence_job_token_secret or None,
             oidc=_provider(settings, fetch),
         )  # fmt: skip
-        objects = Objects(blobs, catalog, now, Names(catalog, now))
+        objects = Objects(blobs, catalog, now, Names(catalog, now), Keeping(blobs, catalog, now))
         areas = StagingAreas(blobs, catalog)
         uploads = Uploads(objects, blobs, catalog, now, areas)
         placing = Placing(blobs, catalog, now, areas)

@@ -18,18 +18,20 @@ from entrepot.model import (
     ALWAYS,
     MAX_QUOTA,
     Algorithm,
-    Area,
-    AreaKind,
     Blob,
     Bucket,
     CommonPrefix,
     Condition,
     Digest,
     Facts,
-    Kind,
-    Role,
     Stamp,
     StoredObject,
+)
+from entrepot.principals import (
+    Area,
+    AreaKind,
+    Kind,
+    Role,
 )
 
 NOW = 1_800_000_000.0

@@ -10,7 +10,19 @@ from typing import Any
 
 from entrepot.catalog.database import Catalog
 from entrepot.lifetime import first_admin, opened
-from entrepot.model import Body, Claims, Facts, FileSpan, ObjectName, Piece, Principal, Span, StoredObject
+from entrepot.model import (
+    Body,
+    Claims,
+    Facts,
+    FileSpan,
+    ObjectName,
+    Piece,
+    Span,
+    StoredObject,
+)
+from entrepot.principals import (
+    Principal,
+)
 from entrepot.server import Server
 from entrepot.services.objects import Objects
 from entrepot.services.uploads import Uploads
@@ -59,7 +71,7 @@ class Inside:
     async def read(self, key: str) -> bytes:
         """All its bytes, as they lie there. Raises: NotFound."""
         _, blob = await self.objects.find(self.principal, ObjectName(BUCKET, key))
-        found = await self.objects.open_blob(blob, Span())
+        found = await self.objects.keeping.open(blob, Span())
         if isinstance(found.delivery, bytes):
             return found.delivery
         assert isinstance(found.delivery, FileSpan)

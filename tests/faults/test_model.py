@@ -24,7 +24,13 @@ from hypothesis.stateful import (
 
 from entrepot import failpoints
 from entrepot.errors import EntrepotError, NotFound
-from entrepot.model import Digest, Facts, FileSpan, ObjectName, Span
+from entrepot.model import (
+    Digest,
+    Facts,
+    FileSpan,
+    ObjectName,
+    Span,
+)
 from entrepot.services.uploads import Session, Wish
 from tests.faults.inside import BUCKET, INLINE_BYTES, Inside, body_of, opened_inside
 
@@ -83,7 +89,7 @@ class Store(RuleBasedStateMachine):
     async def read(self, key: str) -> bytes:
         """As a client gets it: hashed on the way if the store wants that, and cut if it is wrong."""
         _, blob = await self.inside.objects.find(self.inside.principal, ObjectName(BUCKET, key))
-        found = await self.inside.objects.open_blob(blob, Span())
+        found = await self.inside.objects.keeping.open(blob, Span())
         if isinstance(found.delivery, bytes):
             return found.delivery
         assert isinstance(found.delivery, FileSpan)

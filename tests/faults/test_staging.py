@@ -15,7 +15,16 @@ from entrepot.catalog import uploads as rows
 from entrepot.catalog.database import Job, T
 from entrepot.catalog.sqlite import SqliteCatalog
 from entrepot.errors import Busy, Conflict, DiskFull, NotFound, PreconditionFailed, QuotaExceeded, UsageError
-from entrepot.model import Body, Claims, Condition, Digest, Facts, ObjectName, Piece, Span
+from entrepot.model import (
+    Body,
+    Claims,
+    Condition,
+    Digest,
+    Facts,
+    ObjectName,
+    Piece,
+    Span,
+)
 from entrepot.services import staging
 from entrepot.services.uploads import Session, Wish
 from tests.faults.inside import BUCKET, Inside, body_of, opened_inside
@@ -221,12 +230,12 @@ async def test_bytes_hashed_before_a_restart_are_verified_when_they_are_first_re
         await send(inside, upload, 50_000, data[50_000:])
         await commit(inside, upload, data)
         _, blob = await inside.objects.find(inside.principal, ObjectName(BUCKET, "a"))
-        opened = await inside.objects.open_blob(blob, Span())
+        opened = await inside.objects.keeping.open(blob, Span())
         opened.close()
         assert opened.must_hash
         await inside.put("b", data[1:])
         _, blob = await inside.objects.find(inside.principal, ObjectName(BUCKET, "b"))
-        opened = await inside.objects.open_blob(blob, Span())
+        opened = await inside.objects.keeping.open(blob, Span())
         opened.close()
         assert not opened.must_hash
 

@@ -3,7 +3,16 @@
 from typing import Final
 
 from entrepot.errors import Denied, Hidden, Unauthenticated
-from entrepot.model import Action, Area, AreaKind, Grant, Kind, Principal, Resource, Role
+from entrepot.principals import (
+    Action,
+    Area,
+    AreaKind,
+    Grant,
+    Kind,
+    Principal,
+    Resource,
+    Role,
+)
 
 NEEDS: Final = {
     Action.LIST: Role.READER,

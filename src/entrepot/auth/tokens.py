@@ -24,7 +24,9 @@ from joserfc.jwk import OctKey
 from joserfc.jws import JWSRegistry
 
 from entrepot.errors import BadName, Unauthenticated
-from entrepot.model import Instant
+from entrepot.model import (
+    Instant,
+)
 from entrepot.strict_json import read_object
 
 MAX_TOKEN_CHARACTERS: Final = 16 * 1024

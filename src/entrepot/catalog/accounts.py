@@ -11,7 +11,13 @@ from entrepot.catalog.database import Query, Row, Transaction, joined
 from entrepot.catalog.ids import row_id
 from entrepot.catalog.schema import access_key, principal, project, role, token
 from entrepot.errors import Conflict, NotFound
-from entrepot.model import Instant, Kind, Role
+from entrepot.model import (
+    Instant,
+)
+from entrepot.principals import (
+    Kind,
+    Role,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,15 @@ from entrepot.catalog.database import Query, Row, Transaction
 from entrepot.catalog.ids import row_id
 from entrepot.catalog.schema import area, bucket, job_owner, object_, object_version, principal, project, upload
 from entrepot.errors import BucketNotEmpty, Conflict, EntrepotError, NotFound, QuotaExceeded
-from entrepot.model import Area, AreaKind, Bucket, Instant, Project
+from entrepot.model import (
+    Bucket,
+    Instant,
+    Project,
+)
+from entrepot.principals import (
+    Area,
+    AreaKind,
+)
 
 REMOVED: Final = "\n"
 """No principal has this name."""

@@ -12,7 +12,9 @@ from entrepot.catalog import projects
 from entrepot.catalog.database import Query, Row, Transaction
 from entrepot.catalog.schema import piece, project, upload
 from entrepot.errors import NotFound, QuotaExceeded
-from entrepot.model import Instant
+from entrepot.model import (
+    Instant,
+)
 
 
 @dataclass(frozen=True, slots=True)

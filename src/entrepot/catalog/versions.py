@@ -12,7 +12,15 @@ from entrepot.catalog.ids import row_id
 from entrepot.catalog.parts import Part
 from entrepot.catalog.schema import blob, inline_blob, object_, object_part, object_version
 from entrepot.errors import Deleted
-from entrepot.model import EMPTY_DIGEST, Blob, Bucket, Digest, Instant, StoredObject, VersionId
+from entrepot.model import (
+    EMPTY_DIGEST,
+    Blob,
+    Bucket,
+    Digest,
+    Instant,
+    StoredObject,
+    VersionId,
+)
 
 ENABLED: Final = "Enabled"
 SUSPENDED: Final = "Suspended"

@@ -33,7 +33,17 @@ from entrepot.errors import (
     Unauthenticated,
     Unsupported,
 )
-from entrepot.model import ANONYMOUS, Action, Body, Opened, Origin, Piece, Principal
+from entrepot.model import (
+    Body,
+    Opened,
+    Piece,
+)
+from entrepot.principals import (
+    ANONYMOUS,
+    Action,
+    Origin,
+    Principal,
+)
 
 _log = logging.getLogger("entrepot.request")
 

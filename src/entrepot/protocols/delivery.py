@@ -20,7 +20,15 @@ from typing import Final
 
 from entrepot.errors import BadRange, PreconditionFailed
 from entrepot.failpoints import failpoint
-from entrepot.model import WHOLE, Blob, Digest, FileSpan, Instant, Opened, Span
+from entrepot.model import (
+    WHOLE,
+    Blob,
+    Digest,
+    FileSpan,
+    Instant,
+    Opened,
+    Span,
+)
 from entrepot.protocols.base import Header, Request, Response, Wire
 
 CHUNK: Final = 1 << 20

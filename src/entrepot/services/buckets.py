@@ -8,7 +8,15 @@ from entrepot.auth.grants import canonical_id
 from entrepot.auth.permissions import authorize, require_known
 from entrepot.catalog import audit, projects
 from entrepot.catalog.database import Catalog, Transaction
-from entrepot.model import Action, Bucket, Clock, Principal, Resource
+from entrepot.model import (
+    Bucket,
+    Clock,
+)
+from entrepot.principals import (
+    Action,
+    Principal,
+    Resource,
+)
 from entrepot.services.places import decide, find_bucket
 
 

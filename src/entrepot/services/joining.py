@@ -15,7 +15,6 @@ from entrepot.catalog.parts import Part
 from entrepot.catalog.uploads import Piece, Upload
 from entrepot.errors import BadPart, EntrepotError, NoUpload, Unavailable
 from entrepot.model import (
-    Action,
     Algorithm,
     Blob,
     Claims,
@@ -24,8 +23,11 @@ from entrepot.model import (
     Digest,
     Facts,
     ObjectName,
-    Principal,
     StoredObject,
+)
+from entrepot.principals import (
+    Action,
+    Principal,
 )
 from entrepot.services.objects import Objects
 from entrepot.services.places import allowed
@@ -147,8 +149,8 @@ class Joining:
             raise
         finally:
             self.areas.let_go(upload.id)
-        if not is_here and key != received.blob.key:
-            await self.blobs.unlink_loser(received)
+        if not is_here:
+            await self.objects.keeping.settle(received, key)
         await self.blobs.run(self.blobs.driver.discard, upload.id)
         for part in known:
             await self.placing.discard(part)

@@ -12,7 +12,6 @@ from entrepot.catalog.parts import REFERS, Part
 from entrepot.catalog.uploads import Upload
 from entrepot.errors import Conflict, NotFound
 from entrepot.model import (
-    Action,
     Algorithm,
     Blob,
     Body,
@@ -24,12 +23,15 @@ from entrepot.model import (
     Instant,
     ObjectName,
     Piece,
-    Principal,
     Span,
     StoredObject,
     VersionId,
 )
 from entrepot.names import object_key
+from entrepot.principals import (
+    Action,
+    Principal,
+)
 from entrepot.services.joining import known_upload
 from entrepot.services.objects import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, Objects
 from entrepot.services.places import allowed, can_read, reading
@@ -43,7 +45,7 @@ from entrepot.storage.blobs import BlobStore
 class _Known:
     """Bytes that are here: of a blob from `start` on, with their checksums."""
 
-    digest: Digest
+    blob: Blob
     start: int
     size: int
     sums: Mapping[Algorithm, str]
@@ -112,10 +114,16 @@ class Multipart:
         upload = await self.find(principal, name, upload_id)
         wanted = want | _wanted_of(upload)
 
+        def find(tx: Transaction) -> _Known | None:
+            return _find_known(tx, principal, sha256, claims, wanted, self.now())
+
         def refer(tx: Transaction) -> tuple[Part, Part | None] | None:
-            known = _find_known(tx, principal, sha256, claims, wanted, self.now())
+            known = find(tx)
             return self._refer(tx, principal, name, upload_id, number, known) if known else None
 
+        here = await self.catalog.read(find)
+        if here is None or not await self.objects.keeping.stands(here.blob):
+            return None
         done = await self.catalog.write(refer)
         if done is None:
             return None
@@ -128,11 +136,11 @@ class Multipart:
         """The part that is these bytes from now on, and the one that was. Raises: NoUpload; Denied."""
         upload = known_upload(tx, principal, name, upload_id, "open")
         now = self.now()
-        blobs.hold(tx, known.digest)
-        blobs.take_lease(tx, known.digest, f"upload:{upload_id}", now + LIFE_SECONDS)
-        sums = known.sums
+        digest, sums = known.blob.digest, known.sums
+        blobs.hold(tx, digest)
+        blobs.take_lease(tx, digest, f"upload:{upload_id}", now + LIFE_SECONDS)
         part = Part(
-            number, f"{REFERS}{known.digest.hex}", known.start, known.size, sums[Algorithm.MD5],
+            number, f"{REFERS}{digest.hex}", known.start, known.size, sums[Algorithm.MD5],
             sums[Algorithm.SHA256], sums[Algorithm(upload.facts["want"])], now,
         )  # fmt: skip
         old = parts.find(tx, upload_id, number)
@@ -155,13 +163,13 @@ class Multipart:
         span = choose(old).within(blob.size)
         if _lies_alike(number, span, blob.size):
             sums = await self._sums(old, blob, number, span, _wanted_of(upload))
-            known = _Known(blob.digest, span.start, span.length, sums)
+            known = _Known(blob, span.start, span.length, sums)
             part, replaced = await self.catalog.write(
                 lambda tx: self._refer(tx, principal, name, upload_id, number, known)
             )
             await self.placing.discard(replaced)
             return old, part
-        opened = await self.objects.open_blob(blob, span)
+        opened = await self.objects.keeping.open(blob, span)
         try:
             body = _body_of(opened.delivery, span, self.objects.blobs)
             return old, await self.placing.put(upload, number, body, Claims(span.length), frozenset())
@@ -211,20 +219,17 @@ def _find_known(
     tx: Transaction, principal: Principal, sha256: str, claims: Claims, want: frozenset[Algorithm], now: Instant
 ) -> _Known | None:
     """Bytes the caller may read, a whole blob or a part of an object, of which every claim is known to hold."""
-
-    def fits(digest: Digest, size: int, sums: Mapping[Algorithm, str]) -> bool:
-        held = all(sums.get(one) == value for one, value in claims.checksums.items())
-        return size == claims.size and held and want <= sums.keys() and can_read(tx, principal, digest, now)
-
+    candidates: list[_Known] = []
     whole = blobs.find(tx, Digest(sha256))
     if whole:
-        sums = {Algorithm.SHA256: sha256, **whole.checksums}
-        if fits(whole.digest, whole.size, sums):
-            return _Known(whole.digest, 0, whole.size, sums)
+        candidates.append(_Known(whole, 0, whole.size, {Algorithm.SHA256: sha256, **whole.checksums}))
     for hex_digest, *row in versions.parts_with(tx, sha256):
-        digest, sums = Digest(hex_digest), _sums_of(row)
-        if fits(digest, row[1], sums) and blobs.find(tx, digest):
-            return _Known(digest, row[0], row[1], sums)
+        blob = blobs.find(tx, Digest(hex_digest))
+        if blob:
+            candidates.append(_Known(blob, row[0], row[1], _sums_of(row)))
+    for one in candidates:
+        if claims.hold(one.size, one.sums, want) and can_read(tx, principal, one.blob.digest, now):
+            return one
     return None
 
 

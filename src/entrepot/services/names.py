@@ -10,16 +10,18 @@ from entrepot.errors import Denied, MarkerAsked, NotFound, NoVersion
 from entrepot.failpoints import failpoint
 from entrepot.model import (
     ALWAYS,
-    Action,
     Bucket,
     Clock,
     Condition,
     ObjectName,
     Page,
-    Principal,
     StoredObject,
     VersionId,
     VersionPage,
+)
+from entrepot.principals import (
+    Action,
+    Principal,
 )
 from entrepot.services.places import allowed
 from entrepot.services.retention import is_locked

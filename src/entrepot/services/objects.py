@@ -1,8 +1,7 @@
 """Named bytes in buckets: put, open, look up, list, delete. Knows neither HTTP nor SQL."""
 
-import errno
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -11,7 +10,6 @@ from entrepot.catalog import audit, blobs, objects, uploads, versions
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import (
     BadName,
-    DigestMismatch,
     EntrepotError,
     MarkerAsked,
     NotFound,
@@ -21,9 +19,6 @@ from entrepot.errors import (
 from entrepot.failpoints import failpoint
 from entrepot.model import (
     ALWAYS,
-    SYSTEM,
-    WHOLE,
-    Action,
     Algorithm,
     Blob,
     Body,
@@ -33,17 +28,17 @@ from entrepot.model import (
     Condition,
     Digest,
     Facts,
-    FileSpan,
     ObjectName,
-    Opened,
     Page,
-    Principal,
-    Span,
-    Stamp,
     StoredObject,
     VersionId,
 )
 from entrepot.names import object_key
+from entrepot.principals import (
+    Action,
+    Principal,
+)
+from entrepot.services.keeping import Keeping
 from entrepot.services.names import Names, id_of
 from entrepot.services.places import allowed, can_read, hide_missing, holder_of, reading
 from entrepot.services.retention import default_retention
@@ -95,6 +90,7 @@ class Objects:
     catalog: Catalog
     now: Clock
     names: Names
+    keeping: Keeping
 
     async def put(
         self,
@@ -115,7 +111,7 @@ class Objects:
         room = Room(self.catalog, self.now, bucket.project_id, principal.id)
         try:
             received = await self.blobs.receive(body, claims, want, room)
-            return await self._name(principal, bucket, name, received, facts, condition, room), received.blob
+            return await self._name(principal, name, received, facts, condition, room), received.blob
         except BaseException:
             await room.release()
             raise
@@ -143,14 +139,12 @@ class Objects:
 
         def known(tx: Transaction) -> Blob | None:
             blob = blobs.find(tx, Digest(sha256))
-            if blob is None or blob.size != claims.size or not can_read(tx, principal, blob.digest, self.now()):
+            if blob is None or not can_read(tx, principal, blob.digest, self.now()):
                 return None
-            sums = {Algorithm.SHA256: sha256, **blob.checksums}
-            if any(sums.get(algorithm) != value for algorithm, value in claims.checksums.items()):
-                return None
-            return blob if want <= sums.keys() else None
+            return blob if claims.hold(blob.size, {Algorithm.SHA256: sha256, **blob.checksums}, want) else None
 
-        if await self.catalog.read(known) is None:
+        found = await self.catalog.read(known)
+        if found is None or not await self.keeping.stands(found):
             return None
 
         def point(tx: Transaction) -> tuple[StoredObject, Blob] | None:
@@ -178,7 +172,6 @@ class Objects:
     async def _name(
         self,
         principal: Principal,
-        bucket: Bucket,
         name: ObjectName,
         received: Received,
         facts: Facts,
@@ -195,19 +188,13 @@ class Objects:
                 uploads.close(tx, room.id)
             return stored, key
 
-        stored, key = await self._bound(received, bind)
-        if key != received.blob.key:
-            await self.blobs.unlink_loser(received)
-        return stored
-
-    async def _bound(
-        self, received: Received, bind: Callable[[Transaction], tuple[StoredObject, str]]
-    ) -> tuple[StoredObject, str]:
         try:
-            return await self.catalog.write(bind)
+            stored, key = await self.catalog.write(bind)
         except EntrepotError:  # refused for certain; after any other failure the file may have its row
             await self.blobs.unlink_loser(received)
             raise
+        await self.keeping.settle(received, key)
+        return stored
 
     def point(
         self,
@@ -281,15 +268,6 @@ class Objects:
 
         return await self.catalog.read(look_up) if limit else Page(())
 
-    async def learned(self, blob: Blob, algorithm: Algorithm) -> Blob:
-        """The same blob with that checksum, which is read from its bytes if nobody knew it. Raises: NotFound."""
-        if algorithm in blob.checksums or algorithm is Algorithm.SHA256:
-            return blob
-        found = await self.blobs.checksums(blob, WHOLE, frozenset({algorithm}))
-        sums: dict[Algorithm, str] = {algorithm: found[algorithm]}
-        await self.catalog.write(lambda tx: blobs.learn(tx, blob.digest, sums))
-        return replace(blob, checksums={**blob.checksums, **sums})
-
     async def find_digest(self, principal: Principal, digest: Digest) -> Blob:
         """That blob, if the principal may read it under some name. Raises: NotFound; Unauthenticated."""
 
@@ -315,46 +293,6 @@ class Objects:
             await self.catalog.write(lease)
             failpoint("lease.taken")
         return blob
-
-    async def open_blob(self, blob: Blob, span: Span) -> Opened:
-        """The bytes of a blob whose reading was allowed. Raises: BadRange; NotFound if they are wrong or gone."""
-        span = span.within(blob.size)
-        try:
-            if blob.inline is not None:
-                delivery, must_hash = self.blobs.open(blob, span)
-            else:
-                delivery, must_hash = await self.blobs.run(self.blobs.open, blob, span)
-        except (DigestMismatch, NotFound) as error:
-            await self.quarantine(blob)
-            raise NotFound("no such object", why="its stored bytes are damaged", advice="push it again") from error
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            await self.quarantine(blob)
-            raise NotFound("no such object", why="its stored bytes cannot be read", advice="push it again") from error
-        if not isinstance(delivery, FileSpan):
-            return Opened(blob, span, delivery)
-        return Opened(blob, span, delivery, self._judge(blob, delivery.stamp), must_hash)
-
-    def _judge(self, blob: Blob, stamp: Stamp) -> Callable[[bool], Awaitable[None]]:
-        async def judged(right: bool) -> None:
-            if right:
-                await self.catalog.write(lambda tx: blobs.verified(tx, blob.key, stamp, self.now()))
-            else:
-                await self.quarantine(blob)
-
-        return judged
-
-    async def quarantine(self, blob: Blob) -> None:
-        """Take wrong bytes out of sight; the next push of the same digest repairs every name."""
-
-        def out_of_sight(tx: Transaction) -> None:
-            now = self.now()
-            blobs.quarantine(tx, blob.key, now)
-            audit.record(tx, SYSTEM, "quarantine", now, digest=blob.digest.hex)
-
-        await self.catalog.write(out_of_sight)
-        failpoint("scrub.quarantined")
 
     async def copy(
         self,

@@ -8,18 +8,20 @@ from entrepot.catalog import listing, objects, projects
 from entrepot.catalog.database import Transaction
 from entrepot.errors import Denied, NoBucket
 from entrepot.model import (
-    Action,
-    Area,
-    AreaKind,
     Bucket,
     Digest,
     Instant,
-    Kind,
     ObjectName,
+    VersionId,
+)
+from entrepot.principals import (
+    Action,
+    Area,
+    AreaKind,
+    Kind,
     Principal,
     Resource,
     Role,
-    VersionId,
 )
 from entrepot.services import sharing
 

@@ -18,7 +18,14 @@ from entrepot.catalog.ids import text_id
 from entrepot.catalog.parts import Part
 from entrepot.catalog.uploads import Piece, Upload
 from entrepot.errors import BadPart, Conflict, EntrepotError, NoUpload, TooLarge
-from entrepot.model import WHOLE, Algorithm, Blob, Body, Claims, Clock
+from entrepot.model import (
+    WHOLE,
+    Algorithm,
+    Blob,
+    Body,
+    Claims,
+    Clock,
+)
 from entrepot.services.room import STEP
 from entrepot.services.staging import FINISHED, Area, StagingAreas
 from entrepot.services.uploads import LIFE_SECONDS

@@ -9,15 +9,17 @@ from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, Conflict, NotFound
 from entrepot.model import (
     MAX_QUOTA,
-    Action,
     Bucket,
     Clock,
-    Kind,
-    Principal,
     Project,
-    Resource,
 )
 from entrepot.names import bucket_name, project_name
+from entrepot.principals import (
+    Action,
+    Kind,
+    Principal,
+    Resource,
+)
 from entrepot.services.places import find_bucket
 
 BATCH: Final = 500

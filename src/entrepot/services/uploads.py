@@ -29,7 +29,6 @@ from entrepot.errors import (
 )
 from entrepot.failpoints import failpoint
 from entrepot.model import (
-    Action,
     Algorithm,
     Body,
     Bucket,
@@ -39,11 +38,16 @@ from entrepot.model import (
     Digest,
     Facts,
     ObjectName,
-    Principal,
     StoredObject,
 )
-from entrepot.model import Piece as Bytes
+from entrepot.model import (
+    Piece as Bytes,
+)
 from entrepot.names import object_key
+from entrepot.principals import (
+    Action,
+    Principal,
+)
 from entrepot.services.identity import principal_of
 from entrepot.services.objects import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, Objects, check_labels
 from entrepot.services.places import allowed, can_read, resource_of
@@ -99,7 +103,9 @@ class Uploads:
         """
         if wish.size is not None and not 0 <= wish.size <= MAX_BYTES:
             raise BadRange("an upload has at most 8 TiB")
-        if wish.sha256:
+        digest = wish.sha256
+        here = await self.catalog.read(lambda tx: blobs.find(tx, digest)) if digest else None
+        if here and await self.objects.keeping.stands(here):
             linked = await self.catalog.write(lambda tx: self._link(tx, principal, wish))
             if linked:
                 return linked
@@ -321,8 +327,7 @@ class Uploads:
             raise
         finally:
             self.areas.let_go(upload.id)
-        if key != received.blob.key:
-            await self.blobs.unlink_loser(received)
+        await self.objects.keeping.settle(received, key)
         return Session(upload.id, "done", object=stored)
 
     async def _unbound(self, upload_id: str, received: Received, error: EntrepotError) -> None:

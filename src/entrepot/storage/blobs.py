@@ -16,7 +16,18 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 from entrepot.errors import BadRequest, BodyCut, DigestMismatch, DiskFull, NotFound
 from entrepot.failpoints import failpoint
 from entrepot.gate import Gate
-from entrepot.model import Algorithm, Blob, Body, Claims, Clock, Digest, FileSpan, Instant, Piece, Span
+from entrepot.model import (
+    Algorithm,
+    Blob,
+    Body,
+    Claims,
+    Clock,
+    Digest,
+    FileSpan,
+    Instant,
+    Piece,
+    Span,
+)
 from entrepot.storage.assembly import Assembly
 from entrepot.storage.driver import Driver, Staging
 from entrepot.storage.hashing import Checksums, checksums_of
@@ -198,22 +209,10 @@ class BlobStore:
     async def check(self, blob: Blob) -> bool:
         """Whether the stored bytes are the right ones, read whole."""
         try:
-            return await self.run(self._check, blob)
-        except NotFound:
+            found = await self.checksums(blob, Span(), frozenset())
+        except (NotFound, OSError):
             return False
-
-    def _check(self, blob: Blob) -> bool:
-        if blob.inline is not None:
-            return hashlib.sha256(blob.inline).hexdigest() == blob.digest.hex
-        opened = self.driver.open(blob.key, Span())
-        running, offset = hashlib.sha256(), 0
-        try:
-            while piece := os.pread(opened.descriptor, 1 << 20, offset):
-                running.update(piece)
-                offset += len(piece)
-        finally:
-            os.close(opened.descriptor)
-        return running.hexdigest() == blob.digest.hex
+        return found[Algorithm.SHA256] == blob.digest.hex
 
     async def checksums(self, blob: Blob, span: Span, want: frozenset[Algorithm]) -> Mapping[Algorithm, str]:
         """Those checksums of stored bytes, read a piece for each hop. Raises: NotFound if they are not there."""

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-from entrepot.model import Action
+from entrepot.principals import (
+    Action,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from urllib.parse import quote
 from entrepot import shapes
 from entrepot.errors import BadName, EntrepotError, NotFound
 from entrepot.model import (
-    ANONYMOUS,
     Blob,
     Claims,
     Clock,
@@ -17,8 +16,11 @@ from entrepot.model import (
     Digest,
     Facts,
     ObjectName,
-    Principal,
     StoredObject,
+)
+from entrepot.principals import (
+    ANONYMOUS,
+    Principal,
 )
 from entrepot.protocols.api import openapi, requests, responses
 from entrepot.protocols.api.administration import Administration
@@ -164,7 +166,7 @@ class Api(Endpoint[Call]):
         self, request: Request, blob: Blob, what: Representation, content_type: str, key: str
     ) -> Response:
         try:
-            return await deliver(request, blob, what, self.objects.open_blob, shielded(content_type, key))
+            return await deliver(request, blob, what, self.objects.keeping.open, shielded(content_type, key))
         except EntrepotError as error:
             answer = self.refuse(error, request)
             if answer.status == 416:

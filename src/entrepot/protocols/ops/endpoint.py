@@ -19,7 +19,11 @@ from entrepot.errors import (
     Unavailable,
     UsageError,
 )
-from entrepot.model import ANONYMOUS, Action, Principal
+from entrepot.principals import (
+    ANONYMOUS,
+    Action,
+    Principal,
+)
 from entrepot.protocols.base import (
     Endpoint,
     ErrorTable,

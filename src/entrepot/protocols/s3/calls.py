@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from entrepot.model import Action
+from entrepot.principals import (
+    Action,
+)
 
 
 @dataclass(frozen=True, slots=True)

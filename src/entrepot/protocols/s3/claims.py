@@ -11,7 +11,12 @@ from typing import Final
 
 from entrepot.auth import sigv4
 from entrepot.errors import BadName, DigestMismatch, EntrepotError, TooLarge
-from entrepot.model import Algorithm, Body, Claims, checksum
+from entrepot.model import (
+    Algorithm,
+    Body,
+    Claims,
+    checksum,
+)
 from entrepot.protocols.base import LengthRequired, Request
 from entrepot.protocols.s3 import xml
 from entrepot.protocols.s3.chunked import Decoder, Hop, Signer, decoded

@@ -9,7 +9,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from entrepot.errors import BadName, TooLarge
-from entrepot.model import Blob, StoredObject
+from entrepot.model import (
+    Blob,
+    StoredObject,
+)
 from entrepot.protocols.base import Header, Request
 from entrepot.protocols.s3 import lock
 from entrepot.protocols.s3.claims import ALGORITHMS, PREFIX, base64_of

@@ -16,7 +16,9 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
-from entrepot.model import Instant
+from entrepot.model import (
+    Instant,
+)
 from entrepot.protocols.delivery import http_date
 from entrepot.protocols.s3 import xml
 from entrepot.protocols.s3.errors import S3Error, invalid_argument, invalid_request, malformed_xml

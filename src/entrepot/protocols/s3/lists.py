@@ -8,7 +8,16 @@ from typing import Final
 from urllib.parse import quote
 
 from entrepot.auth.grants import canonical_id
-from entrepot.model import Action, CommonPrefix, Page, Principal, StoredObject, VersionId
+from entrepot.model import (
+    CommonPrefix,
+    Page,
+    StoredObject,
+    VersionId,
+)
+from entrepot.principals import (
+    Action,
+    Principal,
+)
 from entrepot.protocols.base import MethodNotAllowed, Request, Response
 from entrepot.protocols.browser import SHIELD
 from entrepot.protocols.s3 import responses, xml

@@ -9,7 +9,15 @@ from typing import Final
 
 from entrepot.catalog.parts import Part
 from entrepot.errors import DigestMismatch
-from entrepot.model import Algorithm, Clock, Principal, Span, StoredObject
+from entrepot.model import (
+    Algorithm,
+    Clock,
+    Span,
+    StoredObject,
+)
+from entrepot.principals import (
+    Principal,
+)
 from entrepot.protocols.base import Header, Request, Response
 from entrepot.protocols.s3 import claims, heads, responses, xml
 from entrepot.protocols.s3.calls import Call

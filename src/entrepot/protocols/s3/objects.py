@@ -17,10 +17,12 @@ from entrepot.model import (
     Condition,
     Facts,
     ObjectName,
-    Principal,
     Span,
     StoredObject,
     VersionId,
+)
+from entrepot.principals import (
+    Principal,
 )
 from entrepot.protocols.base import Header, Request, Response
 from entrepot.protocols.browser import SHIELD, disposition
@@ -77,7 +79,7 @@ class ObjectCalls:
             shown = _for_browsers(shown, stored, call.query)
         try:
             return await deliver(
-                request, blob, what, self.objects.open_blob, [*responses.with_id(request), *shown, *headers],
+                request, blob, what, self.objects.keeping.open, [*responses.with_id(request), *shown, *headers],
                 part=part, whole=whole,
             )  # fmt: skip
         except EntrepotError as error:
@@ -155,7 +157,7 @@ class ObjectCalls:
         if old.version_id:
             answer.append((b"x-amz-copy-source-version-id", old.version_id.encode()))
         if "x-amz-checksum-algorithm" in headers:
-            blob = await self.objects.learned(blob, claims.ALGORITHMS[stored.extra["checksum"]["algorithm"]])
+            blob = await self.objects.keeping.learned(blob, claims.ALGORITHMS[stored.extra["checksum"]["algorithm"]])
         result = xml.document(
             "CopyObjectResult", ("LastModified", iso(stored.created_at)), ("ETag", quoted(stored.etag)),
             *responses.checksum_items(heads.checksum_of(stored.extra, blob)),

@@ -46,7 +46,9 @@ from entrepot.errors import (
     Unavailable,
     UsageError,
 )
-from entrepot.model import Principal
+from entrepot.principals import (
+    Principal,
+)
 from entrepot.protocols.base import (
     ErrorTable,
     Header,
