@@ -14,9 +14,7 @@ from benchmarks.small import Load, row
 from entrepot.catalog import listing, projects
 from entrepot.catalog.database import Transaction
 from entrepot.catalog.sqlite import DIALECT
-from entrepot.model import (
-    Bucket,
-)
+from entrepot.model import Bucket
 from entrepot.services.identity import DEFAULT_PROJECT
 
 BUCKET = "names"

@@ -4,9 +4,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
-from entrepot.model import (
-    Piece,
-)
+from entrepot.model import Piece
 from entrepot.protocols.base import Header, Request, Response
 from entrepot.protocols.delivery import respond
 

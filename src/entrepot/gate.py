@@ -14,6 +14,9 @@ class Gate:
         self._patience_seconds = patience_seconds
 
     async def __aenter__(self) -> None:
+        if not self._free.locked():
+            await self._free.acquire()
+            return
         try:
             async with asyncio.timeout(self._patience_seconds):
                 await self._free.acquire()

@@ -21,13 +21,8 @@ from entrepot.failpoints import failpoint
 from entrepot.front.entrance import entrance
 from entrepot.jobs.expire import recover_staging
 from entrepot.listening import Listener
-from entrepot.model import (
-    MAX_QUOTA,
-)
-from entrepot.principals import (
-    Kind,
-    Role,
-)
+from entrepot.model import MAX_QUOTA
+from entrepot.principals import Kind, Role
 from entrepot.process import spare_collector, tune
 from entrepot.protocols.proxies import is_trusted
 from entrepot.server import Server

@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Final
 
-from entrepot.model import (
-    Instant,
-)
+from entrepot.model import Instant
 
 
 class Role(IntEnum):

@@ -19,9 +19,7 @@ from entrepot.jobs.epoch import FACT, Epoch
 from entrepot.jobs.expire import Expiry, sweep_staging
 from entrepot.jobs.lifecycle import Lifecycle
 from entrepot.jobs.runner import Job, Runner, patient_clock
-from entrepot.model import (
-    Opened,
-)
+from entrepot.model import Opened
 from entrepot.protocols.api import Api
 from entrepot.protocols.api.administration import Administration
 from entrepot.protocols.base import Endpoint, Request, Response, check_calls

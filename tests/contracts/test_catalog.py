@@ -27,12 +27,7 @@ from entrepot.model import (
     Stamp,
     StoredObject,
 )
-from entrepot.principals import (
-    Area,
-    AreaKind,
-    Kind,
-    Role,
-)
+from entrepot.principals import Area, AreaKind, Kind, Role
 
 NOW = 1_800_000_000.0
 

@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 
 from entrepot.errors import NotFound
-from entrepot.model import (
-    WHOLE,
-    Span,
-)
+from entrepot.model import WHOLE, Span
 from entrepot.storage.driver import Driver
 from entrepot.storage.local import LocalDriver
 from entrepot.storage.memory import MemoryDriver

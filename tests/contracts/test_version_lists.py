@@ -7,11 +7,7 @@ from hypothesis import strategies as st
 
 from entrepot.catalog import listing
 from entrepot.catalog.database import Catalog, Transaction
-from entrepot.model import (
-    Bucket,
-    CommonPrefix,
-    StoredObject,
-)
+from entrepot.model import Bucket, CommonPrefix, StoredObject
 from tests.contracts.versions import ENABLED, NOW, STATES, Model, apply, new_bucket
 
 KEYS = st.text("ab/é\U0001f600", min_size=1, max_size=4)

@@ -12,12 +12,7 @@ from entrepot.catalog import blobs, listing, objects, projects, versions
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.parts import Part
 from entrepot.errors import BucketNotEmpty, Deleted, NothingToReplace, PreconditionFailed, QuotaExceeded
-from entrepot.model import (
-    Bucket,
-    Condition,
-    Facts,
-    StoredObject,
-)
+from entrepot.model import Bucket, Condition, Facts, StoredObject
 from tests.contracts.versions import (
     ENABLED,
     NEVER,

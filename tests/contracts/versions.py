@@ -21,9 +21,7 @@ from entrepot.model import (
     StoredObject,
     VersionId,
 )
-from entrepot.model import (
-    Blob as Bytes,
-)
+from entrepot.model import Blob as Bytes
 
 NOW = 1_800_000_000.0
 NEVER, ENABLED, SUSPENDED = "", "Enabled", "Suspended"

@@ -10,19 +10,8 @@ from typing import Any
 
 from entrepot.catalog.database import Catalog
 from entrepot.lifetime import first_admin, opened
-from entrepot.model import (
-    Body,
-    Claims,
-    Facts,
-    FileSpan,
-    ObjectName,
-    Piece,
-    Span,
-    StoredObject,
-)
-from entrepot.principals import (
-    Principal,
-)
+from entrepot.model import Body, Claims, Facts, FileSpan, ObjectName, Piece, Span, StoredObject
+from entrepot.principals import Principal
 from entrepot.server import Server
 from entrepot.services.objects import Objects
 from entrepot.services.uploads import Uploads

@@ -9,12 +9,7 @@ import pytest
 
 from entrepot.catalog import projects
 from entrepot.errors import NotFound, NoUpload
-from entrepot.model import (
-    Algorithm,
-    CommonPrefix,
-    Facts,
-    ObjectName,
-)
+from entrepot.model import Algorithm, CommonPrefix, Facts, ObjectName
 from tests.faults.inside import BUCKET, Inside, opened_inside
 
 DAY = 86400

@@ -24,13 +24,7 @@ from hypothesis.stateful import (
 
 from entrepot import failpoints
 from entrepot.errors import EntrepotError, NotFound
-from entrepot.model import (
-    Digest,
-    Facts,
-    FileSpan,
-    ObjectName,
-    Span,
-)
+from entrepot.model import Digest, Facts, FileSpan, ObjectName, Span
 from entrepot.services.uploads import Session, Wish
 from tests.faults.inside import BUCKET, INLINE_BYTES, Inside, body_of, opened_inside
 

@@ -11,16 +11,7 @@ import pytest
 
 from entrepot.catalog.parts import Part
 from entrepot.errors import NoUpload
-from entrepot.model import (
-    ALWAYS,
-    Algorithm,
-    Body,
-    Claims,
-    Facts,
-    ObjectName,
-    Piece,
-    Span,
-)
+from entrepot.model import ALWAYS, Algorithm, Body, Claims, Facts, ObjectName, Piece, Span
 from entrepot.services import placing
 from entrepot.services.joining import Joined
 from entrepot.storage.assembly import Assembly

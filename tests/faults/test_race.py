@@ -18,16 +18,7 @@ import pytest
 from entrepot.catalog import blobs, projects
 from entrepot.catalog.database import Transaction
 from entrepot.errors import BodyCut, Busy, Conflict, EntrepotError, NotFound, QuotaExceeded
-from entrepot.model import (
-    Algorithm,
-    Body,
-    Claims,
-    Condition,
-    Digest,
-    Facts,
-    ObjectName,
-    Piece,
-)
+from entrepot.model import Algorithm, Body, Claims, Condition, Digest, Facts, ObjectName, Piece
 from entrepot.services.uploads import Session, Uploads, Wish
 from entrepot.storage.local import LocalStaging
 from tests.faults.inside import BUCKET, Inside, body_of, opened_inside

@@ -15,16 +15,7 @@ from entrepot.catalog import uploads as rows
 from entrepot.catalog.database import Job, T
 from entrepot.catalog.sqlite import SqliteCatalog
 from entrepot.errors import Busy, Conflict, DiskFull, NotFound, PreconditionFailed, QuotaExceeded, UsageError
-from entrepot.model import (
-    Body,
-    Claims,
-    Condition,
-    Digest,
-    Facts,
-    ObjectName,
-    Piece,
-    Span,
-)
+from entrepot.model import Body, Claims, Condition, Digest, Facts, ObjectName, Piece, Span
 from entrepot.services import staging
 from entrepot.services.uploads import Session, Wish
 from tests.faults.inside import BUCKET, Inside, body_of, opened_inside

@@ -13,10 +13,7 @@ from entrepot.auth import passwords
 from entrepot.catalog import accounts, projects
 from entrepot.catalog.database import Transaction
 from entrepot.lifetime import fetch_json, opened
-from entrepot.principals import (
-    Kind,
-    Role,
-)
+from entrepot.principals import Kind, Role
 from entrepot.protocols.api.endpoint import Api
 from entrepot.protocols.base import Request
 from entrepot.services import identity

@@ -13,12 +13,7 @@ from entrepot.catalog.database import Transaction
 from entrepot.catalog.sqlite import DIALECT, connect
 from entrepot.catalog.upgrade import upgrade
 from entrepot.errors import BadName, Denied
-from entrepot.principals import (
-    Area,
-    AreaKind,
-    Kind,
-    Principal,
-)
+from entrepot.principals import Area, AreaKind, Kind, Principal
 from entrepot.services.areas import check_name, check_output, check_place, group_of
 
 SEGMENTS = st.sampled_from(["vo", "vo2", "v", "sub", "x", "", ".", "..", "dir", "VO"])

@@ -7,15 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 import pytest
 
 from entrepot.errors import BadRequest, BodyCut, DigestMismatch, DiskFull, QuotaExceeded
-from entrepot.model import (
-    Algorithm,
-    Blob,
-    Body,
-    Claims,
-    FileSpan,
-    Span,
-    Stamp,
-)
+from entrepot.model import Algorithm, Blob, Body, Claims, FileSpan, Span, Stamp
 from entrepot.storage.blobs import BlobStore, Limits, edges_of
 from entrepot.storage.driver import Room
 from entrepot.storage.hashing import checksums_of

@@ -16,9 +16,7 @@ from entrepot.client.reference import (
     quoted_key,
 )
 from entrepot.errors import BadName, EntrepotError, Unsupported
-from entrepot.model import (
-    Digest,
-)
+from entrepot.model import Digest
 
 HEX = "190a348f" * 8
 

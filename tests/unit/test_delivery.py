@@ -15,16 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from entrepot.errors import BadRange, PreconditionFailed
-from entrepot.model import (
-    WHOLE,
-    Algorithm,
-    Blob,
-    Digest,
-    FileSpan,
-    Opened,
-    Span,
-    Stamp,
-)
+from entrepot.model import WHOLE, Algorithm, Blob, Digest, FileSpan, Opened, Span, Stamp
 from entrepot.protocols.base import Header, Response
 from entrepot.protocols.delivery import (
     CHUNK,

@@ -6,9 +6,7 @@ from typing import Any, ClassVar
 import pytest
 
 from entrepot.errors import EntrepotError
-from entrepot.principals import (
-    Action,
-)
+from entrepot.principals import Action
 from entrepot.protocols.api import Api
 from entrepot.protocols.base import Endpoint, check_calls, kinds_of, row_of
 from entrepot.protocols.data import Data

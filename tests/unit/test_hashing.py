@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrepot.model import (
-    Algorithm,
-)
+from entrepot.model import Algorithm
 from entrepot.storage import hashing
 from entrepot.storage.hashing import Checksums, Sha256, checksums_of, combined
 

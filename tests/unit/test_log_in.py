@@ -13,9 +13,7 @@ from entrepot.catalog.database import Transaction
 from entrepot.catalog.sqlite import SqliteCatalog
 from entrepot.catalog.upgrade import upgrade
 from entrepot.errors import TooOften, Unauthenticated
-from entrepot.principals import (
-    Kind,
-)
+from entrepot.principals import Kind
 from entrepot.services.identity import Identity, Minted
 
 SECRET = passwords.new_secret()

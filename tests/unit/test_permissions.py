@@ -15,18 +15,7 @@ from entrepot.auth.permissions import (
     require_person,
 )
 from entrepot.errors import Denied, EntrepotError, Hidden, Unauthenticated
-from entrepot.principals import (
-    ANONYMOUS,
-    SYSTEM,
-    Action,
-    Area,
-    AreaKind,
-    Grant,
-    Kind,
-    Principal,
-    Resource,
-    Role,
-)
+from entrepot.principals import ANONYMOUS, SYSTEM, Action, Area, AreaKind, Grant, Kind, Principal, Resource, Role
 
 HOME, ELSEWHERE = 7, 8
 PRIVATE, PUBLIC = Resource(HOME, bucket="box", key="a"), Resource(HOME, public=True, bucket="box", key="a")

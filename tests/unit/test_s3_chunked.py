@@ -18,9 +18,7 @@ from hypothesis import strategies as st
 from entrepot.auth import sigv4
 from entrepot.auth.sigv2 import WrongSignature
 from entrepot.auth.sigv4 import Credential, Proof
-from entrepot.model import (
-    Piece,
-)
+from entrepot.model import Piece
 from entrepot.protocols.s3.chunked import LEAST_CHUNK, LINE_BYTES, TRAILER_LINES, Decoder, Signer
 from entrepot.protocols.s3.errors import S3Error
 

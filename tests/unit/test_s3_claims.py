@@ -17,10 +17,7 @@ from entrepot.auth import sigv4
 from entrepot.auth.sigv2 import QueryProof
 from entrepot.auth.sigv4 import Credential, Proof
 from entrepot.errors import BodyCut, EntrepotError
-from entrepot.model import (
-    Algorithm,
-    Piece,
-)
+from entrepot.model import Algorithm, Piece
 from entrepot.protocols.base import Request
 from entrepot.protocols.s3 import claims, heads, responses
 from entrepot.protocols.s3.claims import SIGNED, SIGNED_TRAILER, UNSIGNED, UNSIGNED_TRAILER, Sent

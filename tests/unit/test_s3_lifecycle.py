@@ -259,20 +259,3 @@ def test_lone_delete_markers_go_at_once_if_told_so(word: bool, expires: str | No
     rule = one(Expiration={"ExpiredObjectDeleteMarker": word})
     assert rules_of.marker_expires_at(rule, at("2026-11-21T08:00:00")) == (expires and at(expires))
     assert rules_of.expires_at(rule, at("2026-11-21T08:00:00")) is None
-
-
-def test_the_header_names_the_rule_that_comes_first() -> None:
-    body = sent(
-        {"ID": "late", "Status": "Enabled", "Prefix": "", "Expiration": {"Days": 9}},
-        {"ID": "a rule/ü", "Status": "Enabled", "Prefix": "x/", "Expiration": {"Days": 2}},
-        {"ID": "off", "Status": "Disabled", "Prefix": "", "Expiration": {"Days": 1}},
-        {"ID": "versions", "Status": "Enabled", "Prefix": "", "NoncurrentVersionExpiration": {"NoncurrentDays": 1}},
-    )
-    rules, made = lifecycle.read_lifecycle(body), at("2026-11-21T08:00:00")
-    assert lifecycle.expiration_header(rules, "x/k", {}, 1, made) == (
-        'expiry-date="Tue, 24 Nov 2026 00:00:00 GMT", rule-id="a%20rule%2F%C3%BC"'
-    )
-    assert lifecycle.expiration_header(rules, "k", {}, 1, made) == (
-        'expiry-date="Tue, 01 Dec 2026 00:00:00 GMT", rule-id="late"'
-    )
-    assert lifecycle.expiration_header(rules[2:], "k", {}, 1, made) is None

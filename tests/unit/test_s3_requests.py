@@ -11,10 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from entrepot.errors import BadName, EntrepotError
-from entrepot.model import (
-    ObjectName,
-    VersionId,
-)
+from entrepot.model import ObjectName, VersionId
 from entrepot.protocols.base import MethodNotAllowed, kinds_of
 from entrepot.protocols.s3 import S3, calls, objects, requests, responses
 from entrepot.protocols.s3.calls import Call

@@ -18,9 +18,7 @@ from joserfc.jws import JWSRegistry
 
 from entrepot.auth.tokens import group_names, optional_text, peek, refuse, text_claim, time_claim, unverified_claims
 from entrepot.errors import BadRequest, Denied, Unauthenticated
-from entrepot.model import (
-    Instant,
-)
+from entrepot.model import Instant
 from entrepot.strict_json import read_object
 
 KEY_TYPES: Final = {"RS256": "RSA", "ES256": "EC", "EdDSA": "OKP"}

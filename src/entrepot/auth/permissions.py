@@ -3,16 +3,7 @@
 from typing import Final
 
 from entrepot.errors import Denied, Hidden, Unauthenticated
-from entrepot.principals import (
-    Action,
-    Area,
-    AreaKind,
-    Grant,
-    Kind,
-    Principal,
-    Resource,
-    Role,
-)
+from entrepot.principals import Action, Area, AreaKind, Grant, Kind, Principal, Resource, Role
 
 NEEDS: Final = {
     Action.LIST: Role.READER,

@@ -20,9 +20,7 @@ from entrepot.auth import sigv2, sigv4
 from entrepot.auth.sigv2 import BadForm, BadProof, Expired, SignedTwice, WrongSignature, form_table
 from entrepot.auth.sigv4 import ALGORITHM, DEFAULT_REGION, MAX_EXPIRES_SECONDS, Credential
 from entrepot.errors import BadRequest
-from entrepot.model import (
-    Instant,
-)
+from entrepot.model import Instant
 from entrepot.strict_json import read_object
 
 Fields = Sequence[tuple[str, str]]

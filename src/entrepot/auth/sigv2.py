@@ -19,9 +19,7 @@ from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
 from entrepot.errors import BadRequest, Denied
-from entrepot.model import (
-    Instant,
-)
+from entrepot.model import Instant
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Names and values as sent, in order."""

@@ -35,9 +35,7 @@ from entrepot.auth.sigv2 import (
     text_of,
 )
 from entrepot.errors import BadRequest
-from entrepot.model import (
-    Instant,
-)
+from entrepot.model import Instant
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 DEFAULT_REGION: Final = "us-east-1"

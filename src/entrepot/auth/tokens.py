@@ -24,9 +24,7 @@ from joserfc.jwk import OctKey
 from joserfc.jws import JWSRegistry
 
 from entrepot.errors import BadName, Unauthenticated
-from entrepot.model import (
-    Instant,
-)
+from entrepot.model import Instant
 from entrepot.strict_json import read_object
 
 MAX_TOKEN_CHARACTERS: Final = 16 * 1024
@@ -168,6 +166,7 @@ def verify_job_token(secret: str, text: str, now: Instant) -> JobClaims:
     return claims
 
 
+@lru_cache(maxsize=1024)
 def derive_secret(master: bytes, key_id: str, version: int) -> str:
     """The S3 secret of an access key: 40 characters, the same each time. A new version makes another."""
     mac = hmac.digest(master, f"s3|{key_id}|{version}".encode(), hashlib.sha256)

@@ -25,9 +25,7 @@ from entrepot.cache.wording import shown_digest
 from entrepot.cache.writing import disk_errors
 from entrepot.client.localfile import check_target, target_errors
 from entrepot.errors import LimitReached, NotFound
-from entrepot.model import (
-    Digest,
-)
+from entrepot.model import Digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from sqlalchemy import Text, bindparam, cast, delete, literal_column, select, update
@@ -11,13 +12,8 @@ from entrepot.catalog.database import Query, Row, Transaction, joined
 from entrepot.catalog.ids import row_id
 from entrepot.catalog.schema import access_key, principal, project, role, token
 from entrepot.errors import Conflict, NotFound
-from entrepot.model import (
-    Instant,
-)
-from entrepot.principals import (
-    Kind,
-    Role,
-)
+from entrepot.model import Instant
+from entrepot.principals import Kind, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +150,7 @@ _ADD_KEY: Final = Query(insert(access_key).values({c.name: bindparam(c.name) for
 _REMOVE_KEY: Final = Query(delete(access_key).where(access_key.c.id == bindparam("id")))
 
 
+@lru_cache(maxsize=1024)  # the row is asked for at each request, and seldom another
 def _account_of(row: Row) -> Account:
     id_, kind, name, secret_hash, home, admin, disabled, valid_after, created_at, roles = row
     pairs = [pair.split(":") for pair in roles.split(",")] if roles else []

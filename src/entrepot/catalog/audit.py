@@ -9,12 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from entrepot.catalog.database import Query, Transaction
 from entrepot.catalog.ids import first_id, row_id
 from entrepot.catalog.schema import audit
-from entrepot.model import (
-    Instant,
-)
-from entrepot.principals import (
-    Principal,
-)
+from entrepot.model import Instant
+from entrepot.principals import Principal
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog.database import LostRace, Query, Row, Transaction
 from entrepot.catalog.schema import blob, inline_blob, lease, reference
-from entrepot.model import (
-    Algorithm,
-    Blob,
-    Digest,
-    Instant,
-    Stamp,
-)
+from entrepot.model import Algorithm, Blob, Digest, Instant, Stamp
 
 LAST: Final = "g"
 """Sorts after every digest."""

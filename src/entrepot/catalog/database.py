@@ -4,9 +4,10 @@ Core's own execution costs 50 to 150 µs a statement; the drivers' 5 to 20. So C
 from one expression, and a `Transaction` hands the text to sqlite3 or psycopg. Rows are tuples.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 from sqlalchemy import Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
@@ -34,6 +35,16 @@ def _joined_sqlite(element: joined, compiler: SQLCompiler, **options: Any) -> st
 @compiles(joined, "postgresql")
 def _joined_postgres(element: joined, compiler: SQLCompiler, **options: Any) -> str:
     return f"string_agg({compiler.process(element.clauses, **options)}, ',')"
+
+
+def value_of(text: str) -> Any:
+    """What was kept as `text_of` it."""
+    return msgspec.json.decode(text)
+
+
+def text_of(value: Mapping[str, Any]) -> str:
+    """JSON of what no query looks into."""
+    return msgspec.json.encode(value).decode()
 
 
 class LostRace(Exception):

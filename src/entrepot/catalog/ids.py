@@ -5,9 +5,7 @@ import secrets
 import threading
 from typing import Final
 
-from entrepot.model import (
-    Instant,
-)
+from entrepot.model import Instant
 
 _MICROSECONDS: Final = 1_000_000
 _PROCESS_BITS: Final = 10

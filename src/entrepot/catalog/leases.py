@@ -7,9 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog.database import Query, Transaction
 from entrepot.catalog.schema import blob, dark_file, job, setting
-from entrepot.model import (
-    Instant,
-)
+from entrepot.model import Instant
 
 _KNOW: Final = Query(
     insert(job)

@@ -12,14 +12,7 @@ from entrepot.catalog import versions
 from entrepot.catalog.database import Query, Transaction
 from entrepot.catalog.objects import COLUMNS, LIVE, object_of
 from entrepot.catalog.schema import object_, object_version
-from entrepot.model import (
-    Bucket,
-    CommonPrefix,
-    Instant,
-    Page,
-    StoredObject,
-    VersionPage,
-)
+from entrepot.model import Bucket, CommonPrefix, Instant, Page, StoredObject, VersionPage
 
 END: Final = "\U0010ffff" * 321
 """Sorts after every name of up to 1,280 bytes: the upper bound of an empty prefix."""

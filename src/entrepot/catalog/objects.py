@@ -1,6 +1,5 @@
 """Live names in buckets: what each points to now. What it pointed to before is in `versions`."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -8,21 +7,11 @@ from sqlalchemy import ColumnElement, Double, bindparam, delete, func, select, t
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog import blobs, projects, versions
-from entrepot.catalog.database import LostRace, Query, Row, Transaction
+from entrepot.catalog.database import LostRace, Query, Row, Transaction, text_of, value_of
 from entrepot.catalog.ids import row_id
 from entrepot.catalog.schema import blob, bucket, inline_blob, object_, project
 from entrepot.errors import Denied, NothingToReplace, PreconditionFailed
-from entrepot.model import (
-    ALWAYS,
-    EMPTY_DIGEST,
-    Blob,
-    Bucket,
-    Condition,
-    Digest,
-    Facts,
-    Instant,
-    StoredObject,
-)
+from entrepot.model import ALWAYS, EMPTY_DIGEST, Blob, Bucket, Condition, Digest, Facts, Instant, StoredObject
 
 COLUMNS: Final = (
     object_.c.version, object_.c.name, object_.c.digest, object_.c.size, object_.c.etag, object_.c.content_type,
@@ -107,8 +96,8 @@ def object_of(found: Bucket, row: Row) -> StoredObject:
     version, name, digest, size, etag, content_type, metadata, extra, unversioned, created_at, expires_at = row
     return StoredObject(
         version, found.project, found.name, name, Digest(digest) if digest else EMPTY_DIGEST, size, etag, content_type,
-        json.loads(metadata) if metadata != "{}" else {}, created_at, expires_at,
-        json.loads(extra) if extra != "{}" else {}, bool(unversioned), versions.id_in(found, version, unversioned),
+        value_of(metadata), created_at, expires_at,
+        value_of(extra), bool(unversioned), versions.id_in(found, version, unversioned),
     )  # fmt: skip
 
 
@@ -177,11 +166,6 @@ def _take_turn(tx: Transaction, found: Bucket, key: str) -> None:
     """Of a name whose versions are kept one change at a time: there may be no row to lock."""
     if found.versioning:
         tx.row(_TURN, place=f"{found.id} {key}")
-
-
-def text_of(facts: Mapping[str, Any]) -> str:
-    """JSON as its column holds it."""
-    return json.dumps(dict(facts), separators=(",", ":"), ensure_ascii=False) if facts else "{}"
 
 
 def locked(tx: Transaction, found: Bucket, key: str) -> StoredObject | None:

@@ -9,10 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from entrepot.catalog.database import Query, Row, Transaction
 from entrepot.catalog.schema import part, upload
 from entrepot.catalog.uploads import Upload, upload_of
-from entrepot.model import (
-    Digest,
-    Instant,
-)
+from entrepot.model import Digest, Instant
 
 REFERS: Final = "="
 """Begins the `area` of a part whose bytes are those of a blob; the digest follows."""

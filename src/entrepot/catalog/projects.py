@@ -1,26 +1,18 @@
 """Projects with their quota, buckets, and the areas of shared buckets."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from entrepot.catalog.database import Query, Row, Transaction
+from entrepot.catalog.database import Query, Row, Transaction, text_of, value_of
 from entrepot.catalog.ids import row_id
 from entrepot.catalog.schema import area, bucket, job_owner, object_, object_version, principal, project, upload
 from entrepot.errors import BucketNotEmpty, Conflict, EntrepotError, NotFound, QuotaExceeded
-from entrepot.model import (
-    Bucket,
-    Instant,
-    Project,
-)
-from entrepot.principals import (
-    Area,
-    AreaKind,
-)
+from entrepot.model import Bucket, Instant, Project
+from entrepot.principals import Area, AreaKind
 
 REMOVED: Final = "\n"
 """No principal has this name."""
@@ -156,7 +148,7 @@ def _bucket_of(row: Row) -> Bucket:
     id_, project_id, project_name, name, public, areas, created_at, versioning, config = row
     return Bucket(
         id_, project_id, project_name, name, bool(public), bool(areas), created_at, versioning,
-        json.loads(config) if config != "{}" else {},
+        value_of(config),
     )  # fmt: skip
 
 
@@ -289,7 +281,7 @@ def add_bucket(
         name=name,
         public=int(public),
         areas=int(areas),
-        config=json.dumps(config or {}),
+        config=text_of(config or {}),
         created_at=now,
     )
     made = find_bucket(tx, found.name, name)
@@ -309,7 +301,7 @@ def lock_bucket(tx: Transaction, bucket_id: int) -> None:
 
 def set_config(tx: Transaction, bucket_id: int, config: Mapping[str, Any]) -> None:
     """What protocols keep of the bucket from now on."""
-    tx.run(_SET_CONFIG, wanted=bucket_id, to=json.dumps(config))
+    tx.run(_SET_CONFIG, wanted=bucket_id, to=text_of(config))
 
 
 def set_versioning(tx: Transaction, bucket_id: int, state: str) -> None:

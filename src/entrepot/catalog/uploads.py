@@ -1,6 +1,5 @@
 """Resumable uploads: a row, the pieces that were acknowledged, and the hash state at their contiguous front."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,12 +8,10 @@ from sqlalchemy import bindparam, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog import projects
-from entrepot.catalog.database import Query, Row, Transaction
+from entrepot.catalog.database import Query, Row, Transaction, text_of, value_of
 from entrepot.catalog.schema import piece, project, upload
 from entrepot.errors import NotFound, QuotaExceeded
-from entrepot.model import (
-    Instant,
-)
+from entrepot.model import Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +132,7 @@ _ONE_SHOT: Final = Query(select(upload.c.id).where(upload.c.state != "done", upl
 def upload_of(row: Row) -> Upload:
     """The upload a row describes."""
     values = list(row)
-    values[8] = json.loads(values[8])
+    values[8] = value_of(values[8])
     return Upload(*values)
 
 
@@ -181,7 +178,7 @@ def begin(
     projects.reserve(tx, project_id, reserve)
     tx.run(
         _ADD, id=upload_id, state="open", project_id=project_id, principal_id=principal_id, bucket_id=bucket_id,
-        name=name, size=size, reserved=reserve, facts=json.dumps(facts), created_at=now, expires_at=until,
+        name=name, size=size, reserved=reserve, facts=text_of(facts), created_at=now, expires_at=until,
     )  # fmt: skip
 
 

@@ -1,26 +1,17 @@
 """What names pointed to before: versions their bucket keeps, markers that say a name was deleted, and the trash."""
 
-import json
 from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog import blobs
-from entrepot.catalog.database import LostRace, Query, Row, Transaction
+from entrepot.catalog.database import LostRace, Query, Row, Transaction, value_of
 from entrepot.catalog.ids import row_id
 from entrepot.catalog.parts import Part
 from entrepot.catalog.schema import blob, inline_blob, object_, object_part, object_version
 from entrepot.errors import Deleted
-from entrepot.model import (
-    EMPTY_DIGEST,
-    Blob,
-    Bucket,
-    Digest,
-    Instant,
-    StoredObject,
-    VersionId,
-)
+from entrepot.model import EMPTY_DIGEST, Blob, Bucket, Digest, Instant, StoredObject, VersionId
 
 ENABLED: Final = "Enabled"
 SUSPENDED: Final = "Suspended"
@@ -108,7 +99,7 @@ def version_of(found: Bucket, row: Row) -> StoredObject:
     version, name, digest, size, etag, content_type, metadata, extra, unversioned, created_at, marker = row
     return StoredObject(
         version, found.project, found.name, name, Digest(digest) if digest else EMPTY_DIGEST, size, etag, content_type,
-        json.loads(metadata), created_at, None, json.loads(extra), bool(unversioned),
+        value_of(metadata), created_at, None, value_of(extra), bool(unversioned),
         id_in(found, version, unversioned), bool(marker),
     )  # fmt: skip
 

@@ -11,9 +11,7 @@ from entrepot.cli.wording import seconds_of
 from entrepot.client.pull import find
 from entrepot.client.reference import BlobRef, ObjectRef
 from entrepot.errors import NotFound, Unsupported, UsageError
-from entrepot.model import (
-    Digest,
-)
+from entrepot.model import Digest
 
 
 @command(

@@ -11,9 +11,7 @@ from entrepot.cli.reports import CacheEntryReport, CacheStatsReport, EvictedRepo
 from entrepot.cli.session import Session, command
 from entrepot.cli.wording import seconds_of, size_of
 from entrepot.errors import DigestMismatch
-from entrepot.model import (
-    Digest,
-)
+from entrepot.model import Digest
 
 
 def _time(seconds: float | None) -> str:

@@ -23,9 +23,7 @@ from entrepot.client.push import PushOptions
 from entrepot.client.reference import DEFAULT_BUCKET, ObjectRef
 from entrepot.client.results import Pushed
 from entrepot.errors import EntrepotError, UsageError
-from entrepot.model import (
-    Digest,
-)
+from entrepot.model import Digest
 
 if TYPE_CHECKING:
     from entrepot.client.remote import Client

@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from entrepot.model import (
-    Span,
-)
+from entrepot.model import Span
 from entrepot.shapes import Range
 
 ONE_REQUEST_BYTES: Final = 64 * 2**10

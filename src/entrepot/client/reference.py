@@ -5,9 +5,7 @@ from typing import Final
 from urllib.parse import quote
 
 from entrepot.errors import BadName, Unsupported
-from entrepot.model import (
-    Digest,
-)
+from entrepot.model import Digest
 
 ELSEWHERE: Final = ("docker://", "oras://", "s3://", "swift://", "glance://", "http://", "https://")
 DEFAULT_BUCKET: Final = "files"

@@ -13,9 +13,7 @@ from typing import Final
 from entrepot.catalog import blobs, leases
 from entrepot.catalog.database import Catalog
 from entrepot.failpoints import failpoint
-from entrepot.model import (
-    Clock,
-)
+from entrepot.model import Clock
 from entrepot.storage.blobs import BlobStore
 
 BATCH: Final = 200

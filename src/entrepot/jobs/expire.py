@@ -9,9 +9,7 @@ from entrepot.catalog import accounts, audit, blobs, leases, objects, parts, upl
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import NotFound
 from entrepot.failpoints import failpoint
-from entrepot.model import (
-    Clock,
-)
+from entrepot.model import Clock
 from entrepot.services.uploads import Uploads
 from entrepot.storage.blobs import BlobStore
 

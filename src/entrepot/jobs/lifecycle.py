@@ -8,12 +8,7 @@ from entrepot.catalog import listing, objects, parts, projects
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import EntrepotError
 from entrepot.failpoints import failpoint
-from entrepot.model import (
-    Bucket,
-    Clock,
-    CommonPrefix,
-    StoredObject,
-)
+from entrepot.model import Bucket, Clock, CommonPrefix, StoredObject
 from entrepot.services import lifecycle
 from entrepot.services.lifecycle import Rule
 from entrepot.services.names import id_of

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from entrepot.catalog import leases
 from entrepot.catalog.database import Catalog
 from entrepot.failpoints import failpoint
-from entrepot.model import (
-    Clock,
-)
+from entrepot.model import Clock
 
 _log = logging.getLogger("entrepot.jobs")
 

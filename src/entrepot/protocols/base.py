@@ -33,17 +33,8 @@ from entrepot.errors import (
     Unauthenticated,
     Unsupported,
 )
-from entrepot.model import (
-    Body,
-    Opened,
-    Piece,
-)
-from entrepot.principals import (
-    ANONYMOUS,
-    Action,
-    Origin,
-    Principal,
-)
+from entrepot.model import Body, Opened, Piece
+from entrepot.principals import ANONYMOUS, Action, Origin, Principal
 
 _log = logging.getLogger("entrepot.request")
 

@@ -20,15 +20,7 @@ from typing import Final
 
 from entrepot.errors import BadRange, PreconditionFailed
 from entrepot.failpoints import failpoint
-from entrepot.model import (
-    WHOLE,
-    Blob,
-    Digest,
-    FileSpan,
-    Instant,
-    Opened,
-    Span,
-)
+from entrepot.model import WHOLE, Blob, Digest, FileSpan, Instant, Opened, Span
 from entrepot.protocols.base import Header, Request, Response, Wire
 
 CHUNK: Final = 1 << 20
@@ -65,23 +57,25 @@ def repr_digest(digest: Digest) -> Header:
 def is_unmodified(request: Request, what: Representation) -> bool:
     """Whether 304 is the answer. Raises: PreconditionFailed for 412. Source: RFC 9110 section 13.2.2."""
     match, none_match = request.header(b"if-match"), request.header(b"if-none-match")
-    if match is not None and not _names(match, what.etag, weakly=False):
+    if match is not None and not names_etag(match, what.etag):
         raise PreconditionFailed("If-Match does not hold")
-    since = _date(request.header(b"if-unmodified-since")) if match is None else None
+    since = http_time(request.header(b"if-unmodified-since")) if match is None else None
     if since is not None and int(what.modified_at) > since:
         raise PreconditionFailed("If-Unmodified-Since does not hold")
     if none_match is not None:
-        return _names(none_match, what.etag, weakly=True)
-    since = _date(request.header(b"if-modified-since"))
+        return names_etag(none_match, what.etag, weakly=True)
+    since = http_time(request.header(b"if-modified-since"))
     return since is not None and int(what.modified_at) <= since
 
 
-def _names(header: str, etag: str, *, weakly: bool) -> bool:
+def names_etag(header: str, etag: str, *, weakly: bool = False) -> bool:
+    """Whether a list of ETags, or `*`, holds for this one; `weakly` takes weak ones too."""
     tags = {tag.strip().removeprefix("W/" if weakly else "").strip('"') for tag in header.split(",")}
     return "*" in tags or etag in tags
 
 
-def _date(text: str | None) -> float | None:
+def http_time(text: str | None) -> Instant | None:
+    """The time a header gives; None if it is none, or there is none."""
     if text is None:
         return None
     try:
@@ -101,7 +95,7 @@ def span_of(request: Request, what: Representation) -> Span:
     if not found:
         return WHOLE
     if_range = request.header(b"if-range")
-    if if_range is not None and if_range.strip('"') != what.etag and _date(if_range) != int(what.modified_at):
+    if if_range is not None and if_range.strip('"') != what.etag and http_time(if_range) != int(what.modified_at):
         return WHOLE
     first, last, suffix = found.groups()
     if suffix is not None:

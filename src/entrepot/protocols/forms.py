@@ -8,10 +8,7 @@ from typing import Final, TypeAlias
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from entrepot.errors import BadRequest, BodyCut, TooLarge
-from entrepot.model import (
-    Body,
-    Piece,
-)
+from entrepot.model import Body, Piece
 from entrepot.protocols.base import Request, UnsupportedType
 
 MAX_FIELDS: Final = 100

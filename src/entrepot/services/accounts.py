@@ -9,19 +9,9 @@ from entrepot.catalog import accounts, audit, projects
 from entrepot.catalog.accounts import AccessKey, Account, Token
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, Denied, NotFound
-from entrepot.model import (
-    Clock,
-)
+from entrepot.model import Clock
 from entrepot.names import account_name
-from entrepot.principals import (
-    Action,
-    Area,
-    AreaKind,
-    Kind,
-    Principal,
-    Resource,
-    Role,
-)
+from entrepot.principals import Action, Area, AreaKind, Kind, Principal, Resource, Role
 from entrepot.services.areas import check_job
 from entrepot.services.identity import Identity, Minted, new_key_id
 

@@ -12,17 +12,8 @@ from entrepot.auth.permissions import require_known
 from entrepot.catalog import listing, projects
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, Denied
-from entrepot.model import (
-    Clock,
-    ObjectName,
-    Page,
-    StoredObject,
-)
-from entrepot.principals import (
-    Area,
-    AreaKind,
-    Principal,
-)
+from entrepot.model import Clock, ObjectName, Page, StoredObject
+from entrepot.principals import Area, AreaKind, Principal
 from entrepot.services.identity import DEFAULT_PROJECT
 from entrepot.services.places import AREAS_BUCKET, SCRATCH, UPLOADS
 

@@ -8,15 +8,8 @@ from entrepot.auth.grants import canonical_id
 from entrepot.auth.permissions import authorize, require_known
 from entrepot.catalog import audit, projects
 from entrepot.catalog.database import Catalog, Transaction
-from entrepot.model import (
-    Bucket,
-    Clock,
-)
-from entrepot.principals import (
-    Action,
-    Principal,
-    Resource,
-)
+from entrepot.model import Bucket, Clock
+from entrepot.principals import Action, Principal, Resource
 from entrepot.services.places import decide, find_bucket
 
 

@@ -16,18 +16,8 @@ from entrepot.catalog import accounts, audit, projects
 from entrepot.catalog.accounts import AccessKey, Account
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, Denied, NotFound, Unauthenticated
-from entrepot.model import (
-    Clock,
-    Instant,
-)
-from entrepot.principals import (
-    SYSTEM,
-    Action,
-    Grant,
-    Kind,
-    Origin,
-    Principal,
-)
+from entrepot.model import Clock, Instant
+from entrepot.principals import SYSTEM, Action, Grant, Kind, Origin, Principal
 from entrepot.services.rates import Rate, Turns, site
 
 ISSUER: Final = "entrepot"

@@ -14,21 +14,8 @@ from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.parts import Part
 from entrepot.catalog.uploads import Piece, Upload
 from entrepot.errors import BadPart, EntrepotError, NoUpload, Unavailable
-from entrepot.model import (
-    Algorithm,
-    Blob,
-    Claims,
-    Clock,
-    Condition,
-    Digest,
-    Facts,
-    ObjectName,
-    StoredObject,
-)
-from entrepot.principals import (
-    Action,
-    Principal,
-)
+from entrepot.model import Algorithm, Blob, Claims, Clock, Condition, Digest, Facts, ObjectName, StoredObject
+from entrepot.principals import Action, Principal
 from entrepot.services.objects import Objects
 from entrepot.services.places import allowed
 from entrepot.services.placing import MAX_BYTES, Placing

@@ -9,19 +9,8 @@ from entrepot.catalog import audit, blobs
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import DigestMismatch, NotFound
 from entrepot.failpoints import failpoint
-from entrepot.model import (
-    WHOLE,
-    Algorithm,
-    Blob,
-    Clock,
-    FileSpan,
-    Opened,
-    Span,
-    Stamp,
-)
-from entrepot.principals import (
-    SYSTEM,
-)
+from entrepot.model import WHOLE, Algorithm, Blob, Clock, FileSpan, Opened, Span, Stamp
+from entrepot.principals import SYSTEM
 from entrepot.storage.blobs import BlobStore, Received
 
 

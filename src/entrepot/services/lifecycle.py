@@ -8,9 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Final, Literal, NotRequired, TypedDict
 
-from entrepot.model import (
-    Instant,
-)
+from entrepot.model import Instant
 
 _DAY_SECONDS: Final = 86_400
 _LAST_DAY: Final = 253_402_214_400.0

@@ -10,16 +10,8 @@ from entrepot.auth import post_policy, sigv2, sigv4
 from entrepot.catalog import objects
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, NotFound
-from entrepot.model import (
-    Clock,
-    Digest,
-    ObjectName,
-    StoredObject,
-)
-from entrepot.principals import (
-    Action,
-    Principal,
-)
+from entrepot.model import Clock, Digest, ObjectName, StoredObject
+from entrepot.principals import Action, Principal
 from entrepot.services.identity import Identity
 from entrepot.services.places import allowed
 

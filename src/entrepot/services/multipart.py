@@ -28,10 +28,7 @@ from entrepot.model import (
     VersionId,
 )
 from entrepot.names import object_key
-from entrepot.principals import (
-    Action,
-    Principal,
-)
+from entrepot.principals import Action, Principal
 from entrepot.services.joining import known_upload
 from entrepot.services.objects import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, Objects
 from entrepot.services.places import allowed, can_read, reading

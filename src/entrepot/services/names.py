@@ -8,21 +8,8 @@ from entrepot.catalog import audit, listing, objects, versions
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import Denied, MarkerAsked, NotFound, NoVersion
 from entrepot.failpoints import failpoint
-from entrepot.model import (
-    ALWAYS,
-    Bucket,
-    Clock,
-    Condition,
-    ObjectName,
-    Page,
-    StoredObject,
-    VersionId,
-    VersionPage,
-)
-from entrepot.principals import (
-    Action,
-    Principal,
-)
+from entrepot.model import ALWAYS, Bucket, Clock, Condition, ObjectName, Page, StoredObject, VersionId, VersionPage
+from entrepot.principals import Action, Principal
 from entrepot.services.places import allowed
 from entrepot.services.retention import is_locked
 

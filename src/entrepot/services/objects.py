@@ -34,10 +34,7 @@ from entrepot.model import (
     VersionId,
 )
 from entrepot.names import object_key
-from entrepot.principals import (
-    Action,
-    Principal,
-)
+from entrepot.principals import Action, Principal
 from entrepot.services.keeping import Keeping
 from entrepot.services.names import Names, id_of
 from entrepot.services.places import allowed, can_read, hide_missing, holder_of, reading

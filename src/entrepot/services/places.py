@@ -7,22 +7,8 @@ from entrepot.auth.permissions import authorize, may
 from entrepot.catalog import listing, objects, projects
 from entrepot.catalog.database import Transaction
 from entrepot.errors import Denied, NoBucket
-from entrepot.model import (
-    Bucket,
-    Digest,
-    Instant,
-    ObjectName,
-    VersionId,
-)
-from entrepot.principals import (
-    Action,
-    Area,
-    AreaKind,
-    Kind,
-    Principal,
-    Resource,
-    Role,
-)
+from entrepot.model import Bucket, Digest, Instant, ObjectName, VersionId
+from entrepot.principals import Action, Area, AreaKind, Kind, Principal, Resource, Role
 from entrepot.services import sharing
 
 AREAS_BUCKET: Final = "prominence-data"

@@ -18,14 +18,7 @@ from entrepot.catalog.ids import text_id
 from entrepot.catalog.parts import Part
 from entrepot.catalog.uploads import Piece, Upload
 from entrepot.errors import BadPart, Conflict, EntrepotError, NoUpload, TooLarge
-from entrepot.model import (
-    WHOLE,
-    Algorithm,
-    Blob,
-    Body,
-    Claims,
-    Clock,
-)
+from entrepot.model import WHOLE, Algorithm, Blob, Body, Claims, Clock
 from entrepot.services.room import STEP
 from entrepot.services.staging import FINISHED, Area, StagingAreas
 from entrepot.services.uploads import LIFE_SECONDS
@@ -33,7 +26,6 @@ from entrepot.storage.blobs import BlobStore, check_claims, check_size, take
 from entrepot.storage.driver import Staging
 from entrepot.storage.hashing import Checksums
 
-MAX_PART_BYTES: Final = 5 << 30
 MAX_BYTES: Final = 5 << 40
 COPY_BYTES: Final = 8 << 20
 
@@ -144,13 +136,12 @@ class Placing:
         upload, claims = coming.upload, coming.claims
         algorithm = Algorithm(upload.facts["want"])
         sums, size = Checksums(coming.want | {Algorithm.MD5, algorithm} | claims.checksums.keys()), 0
-        most = MAX_PART_BYTES if claims.size is None else claims.size
         async with self.blobs.uploading:
             async for pieces in body:
                 length = sum(map(len, pieces))
-                if size + length > most:
-                    raise TooLarge("the part is longer than it may be")
-                if claims.size is None and size + length > coming.reserved:
+                if claims.size is not None and size + length > claims.size:
+                    raise TooLarge("the part is longer than was announced")  # behind it lies the next one
+                if size + length > coming.reserved:
                     await self._reserve(coming, STEP)
                 with area.writing():
                     size += await self.blobs.run_hash(take, staging, sums, start + size, pieces)
@@ -160,15 +151,9 @@ class Placing:
         with area.writing():
             await self.blobs.run(staging.sync)
         part = Part(
-            coming.number,
-            name,
-            start,
-            size,
-            found[Algorithm.MD5],
-            found[Algorithm.SHA256],
-            found[algorithm],
+            coming.number, name, start, size, found[Algorithm.MD5], found[Algorithm.SHA256], found[algorithm],
             self.now(),
-        )
+        )  # fmt: skip
         await self.discard(await self._acknowledge(area, upload, part))
         return part
 

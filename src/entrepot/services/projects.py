@@ -7,19 +7,9 @@ from entrepot.auth.permissions import UNKNOWN, authorize, require_admin, require
 from entrepot.catalog import accounts, audit, projects, versions
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, Conflict, NotFound
-from entrepot.model import (
-    MAX_QUOTA,
-    Bucket,
-    Clock,
-    Project,
-)
+from entrepot.model import MAX_QUOTA, Bucket, Clock, Project
 from entrepot.names import bucket_name, project_name
-from entrepot.principals import (
-    Action,
-    Kind,
-    Principal,
-    Resource,
-)
+from entrepot.principals import Action, Kind, Principal, Resource
 from entrepot.services.places import find_bucket
 
 BATCH: Final = 500

@@ -11,9 +11,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from entrepot.errors import TooOften
-from entrepot.model import (
-    Clock,
-)
+from entrepot.model import Clock
 
 MAX_KEYS: Final = 10_000
 

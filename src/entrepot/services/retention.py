@@ -7,9 +7,7 @@ import math
 from datetime import UTC, datetime
 from typing import Final, NotRequired, TypedDict
 
-from entrepot.model import (
-    Instant,
-)
+from entrepot.model import Instant
 
 _DAY_SECONDS: Final = 86_400
 

@@ -9,9 +9,7 @@ from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.ids import text_id
 from entrepot.errors import QuotaExceeded
 from entrepot.failpoints import failpoint
-from entrepot.model import (
-    Clock,
-)
+from entrepot.model import Clock
 
 STEP: Final = 64 << 20
 """How much room is kept at a time for a body of unknown length."""

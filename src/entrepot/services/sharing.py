@@ -12,16 +12,8 @@ from entrepot.auth.grants import Grant, canonical_id, permits
 from entrepot.auth.permissions import NEEDS
 from entrepot.catalog import objects, projects
 from entrepot.catalog.database import Transaction
-from entrepot.model import (
-    Bucket,
-    StoredObject,
-    VersionId,
-)
-from entrepot.principals import (
-    Action,
-    Kind,
-    Principal,
-)
+from entrepot.model import Bucket, StoredObject, VersionId
+from entrepot.principals import Action, Kind, Principal
 
 WORDS: Final = frozenset({"policy", "acl", "publicAccessBlock"})
 """Parts of a bucket's configuration that this page reads."""

@@ -28,26 +28,10 @@ from entrepot.errors import (
     Unauthenticated,
 )
 from entrepot.failpoints import failpoint
-from entrepot.model import (
-    Algorithm,
-    Body,
-    Bucket,
-    Claims,
-    Clock,
-    Condition,
-    Digest,
-    Facts,
-    ObjectName,
-    StoredObject,
-)
-from entrepot.model import (
-    Piece as Bytes,
-)
+from entrepot.model import Algorithm, Body, Bucket, Claims, Clock, Condition, Digest, Facts, ObjectName, StoredObject
+from entrepot.model import Piece as Bytes
 from entrepot.names import object_key
-from entrepot.principals import (
-    Action,
-    Principal,
-)
+from entrepot.principals import Action, Principal
 from entrepot.services.identity import principal_of
 from entrepot.services.objects import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, Objects, check_labels
 from entrepot.services.places import allowed, can_read, resource_of

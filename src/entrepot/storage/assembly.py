@@ -9,9 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from entrepot.errors import BadRange
-from entrepot.model import (
-    Piece,
-)
+from entrepot.model import Piece
 from entrepot.storage.driver import Staging
 from entrepot.storage.hashing import Sha256
 

@@ -16,18 +16,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 from entrepot.errors import BadRequest, BodyCut, DigestMismatch, DiskFull, NotFound
 from entrepot.failpoints import failpoint
 from entrepot.gate import Gate
-from entrepot.model import (
-    Algorithm,
-    Blob,
-    Body,
-    Claims,
-    Clock,
-    Digest,
-    FileSpan,
-    Instant,
-    Piece,
-    Span,
-)
+from entrepot.model import Algorithm, Blob, Body, Claims, Clock, Digest, FileSpan, Instant, Piece, Span
 from entrepot.storage.assembly import Assembly
 from entrepot.storage.driver import Driver, Staging
 from entrepot.storage.hashing import Checksums, checksums_of

@@ -4,12 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from entrepot.model import (
-    FileSpan,
-    Piece,
-    Span,
-    Stamp,
-)
+from entrepot.model import FileSpan, Piece, Span, Stamp
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Final, Protocol
 
-from entrepot.model import (
-    Algorithm,
-    Piece,
-)
+from entrepot.model import Algorithm, Piece
 
 _CONTEXT_BYTES: Final = 112
 _TAG: Final = f"openssl-sha256/1 {sys.byteorder} {ssl.OPENSSL_VERSION_NUMBER:x}\n".encode()

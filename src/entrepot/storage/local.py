@@ -14,12 +14,7 @@ from typing import Final
 
 from entrepot.errors import Busy, DiskFull, NotFound
 from entrepot.failpoints import failpoint
-from entrepot.model import (
-    FileSpan,
-    Piece,
-    Span,
-    Stamp,
-)
+from entrepot.model import FileSpan, Piece, Span, Stamp
 from entrepot.storage.driver import Room, Staging
 
 _VECTORS: Final = 512

@@ -6,12 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from entrepot.errors import NotFound
-from entrepot.model import (
-    FileSpan,
-    Piece,
-    Span,
-    Stamp,
-)
+from entrepot.model import FileSpan, Piece, Span, Stamp
 from entrepot.storage.driver import Room, Staging
 
 _numbers = itertools.count(1)

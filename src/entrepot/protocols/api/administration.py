@@ -4,10 +4,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from entrepot import shapes
-from entrepot.principals import (
-    Kind,
-    Principal,
-)
+from entrepot.principals import Kind, Principal
 from entrepot.protocols.api import responses
 from entrepot.protocols.api.bodies import read_shape
 from entrepot.protocols.api.calls import (

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-from entrepot.principals import (
-    Action,
-)
+from entrepot.principals import Action
 
 
 @dataclass(frozen=True, slots=True)

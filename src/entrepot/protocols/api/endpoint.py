@@ -8,20 +8,8 @@ from urllib.parse import quote
 
 from entrepot import shapes
 from entrepot.errors import BadName, EntrepotError, NotFound
-from entrepot.model import (
-    Blob,
-    Claims,
-    Clock,
-    Condition,
-    Digest,
-    Facts,
-    ObjectName,
-    StoredObject,
-)
-from entrepot.principals import (
-    ANONYMOUS,
-    Principal,
-)
+from entrepot.model import Blob, Claims, Clock, Condition, Digest, Facts, ObjectName, StoredObject
+from entrepot.principals import ANONYMOUS, Principal
 from entrepot.protocols.api import openapi, requests, responses
 from entrepot.protocols.api.administration import Administration
 from entrepot.protocols.api.bodies import read_shape

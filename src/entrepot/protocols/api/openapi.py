@@ -9,9 +9,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from entrepot import __version__, shapes
-from entrepot.principals import (
-    Action,
-)
+from entrepot.principals import Action
 from entrepot.protocols.api.requests import ROUTES, Route
 
 _TEMPLATE: Final = "#/components/schemas/{name}"

@@ -30,20 +30,8 @@ from entrepot.errors import (
     Unavailable,
     UsageError,
 )
-from entrepot.model import (
-    MAX_QUOTA,
-    Blob,
-    Bucket,
-    CommonPrefix,
-    Instant,
-    Page,
-    Project,
-    StoredObject,
-)
-from entrepot.principals import (
-    Kind,
-    Principal,
-)
+from entrepot.model import MAX_QUOTA, Blob, Bucket, CommonPrefix, Instant, Page, Project, StoredObject
+from entrepot.principals import Kind, Principal
 from entrepot.protocols.base import (
     ErrorTable,
     MethodNotAllowed,

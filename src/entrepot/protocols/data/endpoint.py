@@ -5,12 +5,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from entrepot.errors import BadName, BadRequest, EntrepotError, Unauthenticated
-from entrepot.model import (
-    Digest,
-)
-from entrepot.principals import (
-    Principal,
-)
+from entrepot.model import Digest
+from entrepot.principals import Principal
 from entrepot.protocols.base import Endpoint, Request, Response, bearer, read_json
 from entrepot.protocols.data import requests, responses
 from entrepot.protocols.data.requests import AskDownload, AskOutput, AskUpload, Call, Delete, ListGroup, ListOwn

@@ -10,9 +10,7 @@ from typing import ClassVar, Final
 from urllib.parse import unquote_to_bytes
 
 from entrepot.errors import BadName
-from entrepot.principals import (
-    Action,
-)
+from entrepot.principals import Action
 from entrepot.protocols.base import MethodNotAllowed, NoSuchRoute
 
 PATH: Final = re.compile(rb"/+(?:prominence/+v1/+)?data(?:/(.*))?\Z", re.DOTALL)

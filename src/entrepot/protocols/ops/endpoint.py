@@ -19,11 +19,7 @@ from entrepot.errors import (
     Unavailable,
     UsageError,
 )
-from entrepot.principals import (
-    ANONYMOUS,
-    Action,
-    Principal,
-)
+from entrepot.principals import ANONYMOUS, Action, Principal
 from entrepot.protocols.base import (
     Endpoint,
     ErrorTable,

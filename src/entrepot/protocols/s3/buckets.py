@@ -8,15 +8,8 @@ from typing import Any, Final
 
 from entrepot.auth import bucket_policy
 from entrepot.auth.grants import Grant, canonical_id, is_public
-from entrepot.model import (
-    Bucket,
-    Clock,
-)
-from entrepot.principals import (
-    Action,
-    Principal,
-    Role,
-)
+from entrepot.model import Bucket, Clock
+from entrepot.principals import Action, Principal, Role
 from entrepot.protocols.base import Request, Response
 from entrepot.protocols.s3 import acl, cors, lifecycle, lock, responses, tagging, xml
 from entrepot.protocols.s3.calls import Call

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from entrepot.principals import (
-    Action,
-)
+from entrepot.principals import Action
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,7 @@ from typing import Final
 from entrepot.auth import sigv4
 from entrepot.auth.sigv2 import WrongSignature
 from entrepot.errors import BodyCut
-from entrepot.model import (
-    Body,
-    Piece,
-)
+from entrepot.model import Body, Piece
 from entrepot.protocols.s3.errors import S3Error, another_length, cut_short, malformed_trailer
 
 LEAST_CHUNK: Final = 8192

@@ -5,18 +5,14 @@ refusals openstack/swift:test/s3api/test_input_errors.py, which was written besi
 """
 
 import base64
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from entrepot.auth import sigv4
 from entrepot.errors import BadName, DigestMismatch, EntrepotError, TooLarge
-from entrepot.model import (
-    Algorithm,
-    Body,
-    Claims,
-    checksum,
-)
+from entrepot.model import Algorithm, Body, Claims, checksum
 from entrepot.protocols.base import LengthRequired, Request
 from entrepot.protocols.s3 import xml
 from entrepot.protocols.s3.chunked import Decoder, Hop, Signer, decoded
@@ -45,10 +41,12 @@ SIGNED_TRAILER: Final = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
 CHUNKED: Final = frozenset({UNSIGNED_TRAILER, SIGNED, SIGNED_TRAILER})
 _NAMES: Final = {algorithm.value: name for name, algorithm in ALGORITHMS.items()}
 _NO_CHECKSUMS: Final = {f"{PREFIX}{word}" for word in ("mode", "type", "algorithm")}
+_SHA256: Final = re.compile(r"[0-9a-fA-F]{64}\Z")
 _NO_SHA256: Final = "0" * 64
 """Stands for a word that is no sha256: of no bytes that anybody knows."""
 _ONE: Final = "Expecting a single x-amz-checksum- header"
 _SINGLE: Final = f"{_ONE}. Multiple checksum Types are not allowed."
+_TOO_LARGE: Final = "Your proposed upload exceeds the maximum allowed size"
 _NO_LENGTH: Final = "You must provide the Content-Length HTTP header."
 
 
@@ -71,6 +69,21 @@ class Sent:
     def claims(self) -> Claims:
         """All of it, for the service that takes the body."""
         return Claims(self.size, self.sums)
+
+    def held_to(self, most: int) -> "Sent":
+        """The same, of which no more than `most` bytes are taken. Raises: TooLarge, now or while they come."""
+        if self.size is not None and self.size > most:
+            raise TooLarge(_TOO_LARGE)
+        return self if self.size is not None else replace(self, body=_first(self.body, most))
+
+
+async def _first(body: Body, most: int) -> Body:
+    left = most
+    async for pieces in body:
+        left -= sum(map(len, pieces))
+        if left < 0:
+            raise TooLarge(_TOO_LARGE)
+        yield pieces
 
 
 def hex_of(name: str, text: str, where: str = "header") -> str:
@@ -187,7 +200,7 @@ def _claimed(headers: Mapping[str, str], word: str, name: str, value: str | None
     """The checksums of headers in the order AWS judges them; the last is ours. Raises: S3Error; BadName."""
     found: list[tuple[Algorithm, str]] = []
     if word:
-        found.append((Algorithm.SHA256, word.lower() if _is_sha256(word) else _NO_SHA256))
+        found.append((Algorithm.SHA256, word.lower() if _SHA256.match(word) else _NO_SHA256))
     if md5 := content_md5(headers.get("content-md5")):
         found.append((Algorithm.MD5, md5))
     if value is not None:
@@ -199,10 +212,6 @@ def _claimed(headers: Mapping[str, str], word: str, name: str, value: str | None
         if sums.setdefault(algorithm, hex_) != hex_:  # they cannot both hold
             raise bad_checksum(algorithm.value)
     return sums
-
-
-def _is_sha256(word: str) -> bool:
-    return len(word) == 64 and all(letter in "0123456789abcdefABCDEF" for letter in word)
 
 
 def _length(request: Request, headers: Mapping[str, str], word: str, *, packed: bool) -> int | None:
@@ -304,7 +313,7 @@ def check_word(word: str, *, in_query: bool, takes_chunks: bool) -> None:
 
     Raises: S3Error InvalidArgument.
     """
-    if in_query or word in ("", UNSIGNED) or _is_sha256(word) or (takes_chunks and word in CHUNKED):
+    if in_query or word in ("", UNSIGNED) or _SHA256.match(word) or (takes_chunks and word in CHUNKED):
         return
     raise invalid_argument(
         f"x-amz-content-sha256 must be {UNSIGNED}, {UNSIGNED_TRAILER}, {SIGNED}, {SIGNED_TRAILER} or a valid sha256 "

@@ -5,13 +5,8 @@ from typing import Any, ClassVar, Final
 
 from entrepot.auth.permissions import require_known
 from entrepot.errors import EntrepotError, Unsupported
-from entrepot.model import (
-    Clock,
-)
-from entrepot.principals import (
-    Origin,
-    Principal,
-)
+from entrepot.model import Clock
+from entrepot.principals import Origin, Principal
 from entrepot.protocols.base import Endpoint, Request, Response
 from entrepot.protocols.s3 import calls, cors, requests, responses, words, xml
 from entrepot.protocols.s3.buckets import BucketCalls

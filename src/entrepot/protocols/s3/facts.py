@@ -5,16 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from entrepot.auth.grants import Grant, canonical_id
-from entrepot.model import (
-    Bucket,
-    Clock,
-    Facts,
-    StoredObject,
-)
-from entrepot.principals import (
-    Action,
-    Principal,
-)
+from entrepot.model import Bucket, Clock, Facts, StoredObject
+from entrepot.principals import Action, Principal
 from entrepot.protocols.base import Request, Response
 from entrepot.protocols.s3 import acl, lock, responses, tagging
 from entrepot.protocols.s3.buckets import BucketCalls, check_public

@@ -7,19 +7,8 @@ from urllib.parse import quote, urlsplit
 
 from entrepot.auth import post_policy, sigv2
 from entrepot.errors import TooLarge
-from entrepot.model import (
-    ALWAYS,
-    Algorithm,
-    Body,
-    Clock,
-    Facts,
-    checksum,
-)
-from entrepot.principals import (
-    ANONYMOUS,
-    Action,
-    Principal,
-)
+from entrepot.model import ALWAYS, Algorithm, Body, Clock, Facts, checksum
+from entrepot.principals import ANONYMOUS, Action, Principal
 from entrepot.protocols.base import Request, Response, with_origin
 from entrepot.protocols.forms import Form, read_form
 from entrepot.protocols.s3 import claims, requests, responses, tagging, xml

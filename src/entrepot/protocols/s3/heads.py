@@ -8,11 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from entrepot.errors import BadName, TooLarge
-from entrepot.model import (
-    Blob,
-    StoredObject,
-)
+from entrepot.errors import BadName
+from entrepot.model import Blob, StoredObject
 from entrepot.protocols.base import Header, Request
 from entrepot.protocols.s3 import lock
 from entrepot.protocols.s3.claims import ALGORITHMS, PREFIX, base64_of
@@ -116,9 +113,3 @@ def checksum_headers(stored: StoredObject, blob: Blob, *, whole: bool = False) -
 
 def _encoded(text: str) -> bytes:
     return text.encode("latin-1", "replace")
-
-
-def check_length(size: int | None, most: int) -> None:
-    """Nothing, if a body of that length may come. Raises: TooLarge."""
-    if size is not None and size > most:
-        raise TooLarge("Your proposed upload exceeds the maximum allowed size")

@@ -11,20 +11,16 @@ Limits: 1 to 1,000 rules, ids of 255 characters. Source: s3.md 2.9; AWS, "Lifecy
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import quote
 
-from entrepot.model import (
-    Instant,
-)
-from entrepot.protocols.delivery import http_date
+from entrepot.model import Instant
 from entrepot.protocols.s3 import xml
 from entrepot.protocols.s3.errors import S3Error, invalid_argument, invalid_request, malformed_xml
 from entrepot.protocols.s3.tagging import MAX_KEY, MAX_VALUE
 from entrepot.protocols.s3.xml import Item, Node
-from entrepot.services.lifecycle import Rule, applies, expires_at
+from entrepot.services.lifecycle import Rule
 
 MAX_RULES: Final = 1000
 MAX_ID: Final = 255
@@ -54,21 +50,6 @@ def read_lifecycle(data: bytes) -> list[Rule]:
 def write_lifecycle(rules: Sequence[Rule]) -> bytes:
     """The LifecycleConfiguration document."""
     return xml.document("LifecycleConfiguration", *(_written(rule) for rule in rules))
-
-
-def expiration_header(
-    rules: Sequence[Rule], key: str, tags: Mapping[str, str], size: int, created_at: Instant
-) -> str | None:
-    """`x-amz-expiration` of a current version, by the rule that takes it first; None if none does."""
-    due = [
-        (at, rule["id"])
-        for rule in rules
-        if applies(rule, key, tags, size) and (at := expires_at(rule, created_at)) is not None
-    ]
-    if not due:
-        return None
-    at, name = min(due, key=lambda found: found[0])
-    return f'expiry-date="{http_date(at)}", rule-id="{quote(name, safe="")}"'
 
 
 def _rule(node: Node, place: int) -> Rule:

@@ -5,19 +5,11 @@ import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from entrepot.auth.grants import canonical_id
-from entrepot.model import (
-    CommonPrefix,
-    Page,
-    StoredObject,
-    VersionId,
-)
-from entrepot.principals import (
-    Action,
-    Principal,
-)
+from entrepot.model import CommonPrefix, Page, StoredObject, VersionId
+from entrepot.principals import Action, Principal
 from entrepot.protocols.base import MethodNotAllowed, Request, Response
 from entrepot.protocols.browser import SHIELD
 from entrepot.protocols.s3 import responses, xml
@@ -80,7 +72,7 @@ class ListCalls:
             )
         wants_page = "text/html" in (request.header(b"accept") or "") and not proven.signed and "list-type" not in query
         if wants_page:
-            return _links(call.bucket, page, prefix, request)
+            return _links(call.bucket, page, query, request)
         owned = not newer or query.get("fetch-owner") == "true"
         contents = (
             _contents(item, shape, owned)
@@ -238,15 +230,16 @@ def _version(text: str) -> VersionId:
         raise invalid_argument("Invalid version id specified") from error
 
 
-def _links(bucket: str, page: Page, prefix: str, request: Request) -> Response:
+def _links(bucket: str, page: Page, query: Mapping[str, str], request: Request) -> Response:
     """The page of a public bucket as a browser shows it."""
-    shown = html.escape(f"{bucket}/{prefix}")
+    shown = html.escape(f"{bucket}/{query.get('prefix', '')}")
     rows = "".join(
         f'<li><a href="/{quote(bucket)}/{quote(item.key)}">{html.escape(item.key)}</a> {item.size} bytes</li>\n'
-        for item in page.items
         if isinstance(item, StoredObject)
+        else f'<li><a href="{_address(bucket, query, prefix=item.prefix)}">{html.escape(item.prefix)}</a></li>\n'
+        for item in page.items
     )
-    more = f'<p><a href="/{quote(bucket)}?marker={quote(page.next, safe="")}">more</a></p>' if page.next else ""
+    more = f'<p><a href="{_address(bucket, query, marker=page.next)}">more</a></p>' if page.next else ""
     text = (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{shown}</title></head>\n'
         f"<body><h1>{shown}</h1>\n<ul>\n{rows}</ul>{more}</body></html>\n"
@@ -254,3 +247,9 @@ def _links(bucket: str, page: Page, prefix: str, request: Request) -> Response:
     return Response(
         200, [*responses.with_id(request), (b"content-type", b"text/html; charset=utf-8"), *SHIELD], text.encode()
     )
+
+
+def _address(bucket: str, query: Mapping[str, str], **changed: str) -> str:
+    """Another page of the same list, as an attribute has it."""
+    kept = {name: query[name] for name in ("prefix", "delimiter", "max-keys") if name in query}
+    return html.escape(f"/{quote(bucket)}?{urlencode({**kept, **changed})}")

@@ -13,9 +13,7 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-from entrepot.model import (
-    Instant,
-)
+from entrepot.model import Instant
 from entrepot.protocols.base import Header
 from entrepot.protocols.s3 import xml
 from entrepot.protocols.s3.errors import S3Error, invalid_argument, malformed_xml

@@ -9,15 +9,8 @@ from typing import Final
 
 from entrepot.catalog.parts import Part
 from entrepot.errors import DigestMismatch
-from entrepot.model import (
-    Algorithm,
-    Clock,
-    Span,
-    StoredObject,
-)
-from entrepot.principals import (
-    Principal,
-)
+from entrepot.model import Algorithm, Clock, Span, StoredObject
+from entrepot.principals import Principal
 from entrepot.protocols.base import Header, Request, Response
 from entrepot.protocols.s3 import claims, heads, responses, xml
 from entrepot.protocols.s3.calls import Call
@@ -26,6 +19,7 @@ from entrepot.protocols.s3.errors import S3Error, invalid_argument, invalid_requ
 from entrepot.protocols.s3.lists import Shape, owner_item
 from entrepot.protocols.s3.objects import (
     MAX_PARTS,
+    MAX_PUT_BYTES,
     Asked,
     ObjectCalls,
     check_source,
@@ -42,7 +36,7 @@ from entrepot.protocols.s3.objects import (
 from entrepot.protocols.s3.proofs import Proven
 from entrepot.services.joining import Joined, Joining
 from entrepot.services.multipart import Multipart
-from entrepot.services.placing import MAX_BYTES, MAX_PART_BYTES
+from entrepot.services.placing import MAX_BYTES
 from entrepot.storage.hashing import CRCS, checksums_of, combined
 
 LEAST_PART_BYTES: Final = 5 << 20
@@ -87,8 +81,7 @@ class MultipartCalls:
         """PUT ?partNumber&uploadId."""
         number = part_number(call.query.get("partNumber", ""))
         upload = await self.multipart.find(principal, name_of(call), call.query["uploadId"])
-        sent = proven.sent(request, self.multipart.objects.blobs.run_hash)
-        heads.check_length(sent.size, MAX_PART_BYTES)
+        sent = proven.sent(request, self.multipart.objects.blobs.run_hash).held_to(MAX_PUT_BYTES)
         known = upload.facts["extra"]["checksum"]
         if sent.given and sent.algorithm != known["algorithm"] and upload.facts["extra"].get("asked"):
             raise invalid_request(
@@ -147,7 +140,7 @@ class MultipartCalls:
         after = responses.count_of(query.get("part-number-marker"), 0, "part-number-marker", most=MAX_PARTS)
         rest = [part for part in parts if part.number > after]
         shown, known = rest[:most], upload.facts["extra"]["checksum"]
-        owner = responses.project_of(principal)
+        owner = principal.project
         result = xml.document(
             "ListPartsResult", ("Bucket", call.bucket), ("Key", call.key), ("UploadId", upload.id),
             ("PartNumberMarker", after), ("NextPartNumberMarker", shown[-1].number if shown else 0),
@@ -175,7 +168,7 @@ class MultipartCalls:
         key, marker = query.get("key-marker", ""), query.get("upload-id-marker", "") if query.get("key-marker") else ""
         found = await self.multipart.open_ones(principal, name_of(call), prefix)
         entries: list[tuple[str, xml.Item, str, str]] = []
-        owner = responses.project_of(principal)
+        owner = principal.project
         past = not marker
         for upload in found:
             name = upload.name or ""

@@ -4,29 +4,16 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from entrepot.errors import BadName, DigestMismatch, EntrepotError, MarkerAsked, NotFound
-from entrepot.model import (
-    ALWAYS,
-    Blob,
-    Clock,
-    Condition,
-    Facts,
-    ObjectName,
-    Span,
-    StoredObject,
-    VersionId,
-)
-from entrepot.principals import (
-    Principal,
-)
+from entrepot.model import ALWAYS, Blob, Clock, Condition, Facts, ObjectName, Span, StoredObject, VersionId
+from entrepot.principals import Principal
 from entrepot.protocols.base import Header, Request, Response
 from entrepot.protocols.browser import SHIELD, disposition
-from entrepot.protocols.delivery import Representation, deliver, unsatisfiable
+from entrepot.protocols.delivery import Representation, deliver, http_date, http_time, names_etag, unsatisfiable
 from entrepot.protocols.s3 import claims, heads, responses, tagging, xml
 from entrepot.protocols.s3.calls import Call
 from entrepot.protocols.s3.claims import Sent
@@ -35,7 +22,6 @@ from entrepot.protocols.s3.proofs import Proven
 from entrepot.services.objects import DIGESTS, Objects
 from entrepot.services.places import AREAS_BUCKET
 
-MAX_OBJECT_BYTES: Final = 5 << 40
 MAX_PUT_BYTES: Final = 5 << 30
 MAX_PARTS: Final = 10_000
 Asked = Callable[[Call, Principal, Proven, Facts], Awaitable[Facts]]
@@ -44,8 +30,12 @@ Asked = Callable[[Call, Principal, Proven, Facts], Awaitable[Facts]]
 
 def name_of(call: Call) -> ObjectName:
     """The object a call is about: in the caller's project, `project:bucket` exactly, else the oldest of that name."""
-    project, colon, bucket = call.bucket.rpartition(":")
-    return ObjectName(bucket, call.key, project) if colon else ObjectName(call.bucket, call.key, anywhere=True)
+    return _named(call.bucket, call.key)
+
+
+def _named(bucket: str, key: str) -> ObjectName:
+    project, colon, bare = bucket.rpartition(":")
+    return ObjectName(bare, key, project) if colon else ObjectName(bucket, key, anywhere=True)
 
 
 def version_of(query: Mapping[str, str], name: str = "versionId") -> VersionId | None:
@@ -107,8 +97,7 @@ class ObjectCalls:
 
     async def put(self, call: Call, principal: Principal, request: Request, proven: Proven, asked: Asked) -> Response:
         """PUT."""
-        sent = proven.sent(request, self.objects.blobs.run_hash)
-        heads.check_length(sent.size, MAX_PUT_BYTES)
+        sent = proven.sent(request, self.objects.blobs.run_hash).held_to(MAX_PUT_BYTES)
         facts = await asked(call, principal, proven, facts_of(proven.headers, sent.algorithm))
         stored, blob = await self.store(principal, name_of(call), sent, facts, condition_of(proven.headers), request)
         status = 201 if stored.bucket == AREAS_BUCKET and proven.in_query else 200
@@ -167,8 +156,7 @@ class ObjectCalls:
     async def delete(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
         """DELETE of a name, or of one version."""
         version = version_of(call.query)
-        etag = proven.headers.get("if-match")
-        condition = ALWAYS if etag is None else Condition(etag=etag.strip('"'))
+        condition = conditions_of(proven.headers.get("if-match", ""))
         done = await self.objects.names.delete(
             principal, name_of(call), version, condition, bypass=bypasses(proven.headers)
         )
@@ -200,7 +188,7 @@ class ObjectCalls:
             items.append(("StorageClass", "STANDARD"))
         if "ObjectSize" in asked:
             items.append(("ObjectSize", stored.size))
-        headers = [(b"last-modified", responses.header_date(stored.created_at)), *version_header(stored)]
+        headers = [(b"last-modified", http_date(stored.created_at).encode()), *version_header(stored)]
         return responses.xml_response(request, xml.document("GetObjectAttributesResponse", *items), headers)
 
     async def _parts_item(
@@ -274,7 +262,7 @@ def copied_facts(headers: Mapping[str, str], old: StoredObject, new_metadata: bo
 
 def copy_source(headers: Mapping[str, str]) -> tuple[ObjectName, VersionId | None]:
     """The object x-amz-copy-source names: decoded once. Raises: S3Error."""
-    path, _, query = headers["x-amz-copy-source"].partition("?versionId=")
+    path, asked, version = headers["x-amz-copy-source"].partition("?versionId=")
     try:
         text = unquote_to_bytes(path.encode("latin-1")).decode()
     except UnicodeDecodeError as error:
@@ -282,20 +270,18 @@ def copy_source(headers: Mapping[str, str]) -> tuple[ObjectName, VersionId | Non
     bucket, slash, key = text.removeprefix("/").partition("/")
     if not bucket or not slash or not key or "\0" in text:
         raise invalid_argument("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
-    version = version_of({"versionId": query}) if query else None
-    project, colon, bare = bucket.rpartition(":")
-    return (ObjectName(bare, key, project) if colon else ObjectName(bucket, key, anywhere=True)), version
+    return _named(bucket, key), version_of({"versionId": version}) if asked else None
 
 
 def check_source(headers: Mapping[str, str], old: StoredObject) -> None:
     """Nothing, if the conditions on the source hold. Raises: S3Error PreconditionFailed."""
     match, none = headers.get("x-amz-copy-source-if-match"), headers.get("x-amz-copy-source-if-none-match")
     since, unmodified = (
-        _date(headers.get(f"x-amz-copy-source-if-{word}-since")) for word in ("modified", "unmodified")
+        http_time(headers.get(f"x-amz-copy-source-if-{word}-since")) for word in ("modified", "unmodified")
     )
     failed = {
-        "If-Match": match is not None and not _names(match, old.etag),
-        "If-None-Match": none is not None and _names(none, old.etag),
+        "If-Match": match is not None and not names_etag(match, old.etag),
+        "If-None-Match": none is not None and names_etag(none, old.etag),
         "If-Unmodified-Since": match is None and unmodified is not None and int(old.created_at) > unmodified,
         "If-Modified-Since": none is None and since is not None and int(old.created_at) <= since,
     }
@@ -317,21 +303,6 @@ def copying(source: ObjectName) -> Iterator[None]:
         if code not in ("NoSuchKey", "NoSuchVersion"):
             raise
         raise S3Error(code, responses.message_of(code, error), ("Key", source.key)) from error
-
-
-def _names(header: str, etag: str) -> bool:
-    tags = {tag.strip().strip('"') for tag in header.split(",")}
-    return "*" in tags or etag in tags
-
-
-def _date(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        found = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def condition_of(headers: Mapping[str, str]) -> Condition:

@@ -9,14 +9,8 @@ from entrepot.auth import sigv2, sigv4
 from entrepot.auth.sigv2 import QueryProof, SignedRequest
 from entrepot.catalog.accounts import AccessKey
 from entrepot.errors import NotFound
-from entrepot.model import (
-    Clock,
-)
-from entrepot.principals import (
-    ANONYMOUS,
-    Action,
-    Principal,
-)
+from entrepot.model import Clock
+from entrepot.principals import ANONYMOUS, Action, Principal
 from entrepot.protocols.base import Header, Request
 from entrepot.protocols.s3 import calls, claims, heads, requests
 from entrepot.protocols.s3.calls import AnyCall

@@ -110,7 +110,7 @@ def operation(query: Mapping[str, str]) -> str:
 def resource(request: Request, hosts: Sequence[str] = ()) -> bytes:
     """The raw path with the bucket in front, which may stand in the Host header."""
     host = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdigit() else request.host
-    for known in hosts:
+    for known in sorted(hosts, key=len, reverse=True):
         bucket = host.lower().removesuffix(f".{known}")
         if bucket and bucket != host.lower():
             return b"/" + bucket.encode("latin-1") + request.raw_path

@@ -46,9 +46,6 @@ from entrepot.errors import (
     Unavailable,
     UsageError,
 )
-from entrepot.principals import (
-    Principal,
-)
 from entrepot.protocols.base import (
     ErrorTable,
     Header,
@@ -60,7 +57,6 @@ from entrepot.protocols.base import (
     row_of,
 )
 from entrepot.protocols.browser import SHIELD
-from entrepot.protocols.delivery import http_date
 from entrepot.protocols.s3 import xml
 from entrepot.protocols.s3.errors import S3Error, invalid_argument
 
@@ -242,13 +238,3 @@ def count_of(text: str | None, default: int, name: str, most: int = 1000) -> int
     if not (text.isascii() and text.isdigit() and len(text) < 11):
         raise invalid_argument(f"Provided {name} not an integer or within integer range", name, text)
     return min(int(text), most)
-
-
-def project_of(principal: Principal) -> str:
-    """Whose uploads the caller's are."""
-    return principal.project
-
-
-def header_date(at: float) -> bytes:
-    """A time as headers have it."""
-    return http_date(at).encode()
