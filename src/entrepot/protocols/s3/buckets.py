@@ -143,8 +143,10 @@ class BucketCalls:
 
     async def set(self, call: Call, principal: Principal, request: Request, proven: Proven, what: str) -> Response:
         """PUT /b?what."""
-        data = await proven.document(request)
         found = await self.buckets.find(principal, call.bucket, Action.OVERWRITE)
+        data = await proven.document(request)
+        if not data and what != "acl":
+            raise S3Error("MissingRequestBodyError", "Request body is empty.")
         status = 204 if what in ("policy", "tagging") else 200
         if what == "versioning":
             await self._set_versioning(call, principal, data)
@@ -152,8 +154,8 @@ class BucketCalls:
         value = await self._value(found, data, proven, what)
 
         def change(bucket: Bucket) -> Mapping[str, Any]:
-            if what == "object-lock" and what not in bucket.config:
-                message = "Object Lock configuration cannot be enabled on existing buckets"
+            if what == "object-lock" and bucket.versioning != "Enabled":
+                message = "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration"
                 raise S3Error("InvalidBucketState", message)
             return {**bucket.config, what: value}
 

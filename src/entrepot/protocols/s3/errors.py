@@ -38,6 +38,7 @@ _STATUS: Final = {
     "MalformedXML": 400,
     "MetadataTooLarge": 400,
     "MissingContentLength": 411,
+    "MissingRequestBodyError": 400,
     "NoSuchBucketPolicy": 404,
     "NoSuchCORSConfiguration": 404,
     "NoSuchKey": 404,

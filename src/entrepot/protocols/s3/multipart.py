@@ -203,6 +203,7 @@ class MultipartCalls:
 
     async def complete(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
         """POST ?uploadId."""
+        extra = await self._extra(call, principal)
         wanted = _wanted(await proven.document(request, with_checksum=False))
         condition = condition_of(proven.headers)
         name, value = claims.declared(proven.headers)
@@ -211,7 +212,6 @@ class MultipartCalls:
             claimed = (name, value) if value is not None else None
             return _joined(call.query["uploadId"], known, wanted, extra, claimed, proven.headers)
 
-        extra = await self._extra(call, principal)
         etag = composite_etag([one.etag for one in wanted])
         stored, blob = await self.joining.complete(
             principal, name_of(call), call.query["uploadId"], join, condition, etag
