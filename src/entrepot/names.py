@@ -5,7 +5,9 @@ from typing import Final
 
 from entrepot.errors import BadName, NameTooLong
 
-MAX_NAME_BYTES: Final = 1024
+MAX_KEY_BYTES: Final = 1024
+MAX_AREA_KEY_BYTES: Final = 1280
+"""Where areas are: PROMINENCE puts their owner in front."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,61}[a-z0-9]\Z|[a-z0-9]\Z")
 _ACCOUNT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,127}\Z")
@@ -32,8 +34,10 @@ def account_name(text: str) -> str:
     return text
 
 
-def object_key(text: str, limit: int = MAX_NAME_BYTES) -> str:
-    """`text` as a key: 1 to `limit` bytes of UTF-8 without control characters. `..` is only text.
+def object_key(text: str, limit: int = MAX_KEY_BYTES) -> str:
+    """`text` as a key: 1 to `limit` bytes of UTF-8 without control characters.
+
+    `..` is only text, but where it climbs above the bucket: browsers and tools would do so.
 
     Raises: BadName; NameTooLong.
     """
@@ -47,4 +51,18 @@ def object_key(text: str, limit: int = MAX_NAME_BYTES) -> str:
         raise NameTooLong("a key is too long", size, limit)
     if _CONTROL.search(text):
         raise BadName("a key holds no control characters")
+    depth = 0
+    for segment in text.split("/") if ".." in text else ():
+        depth += -1 if segment == ".." else segment not in ("", ".")
+        if depth < 0:
+            raise BadName("a key does not climb above its bucket")
     return text
+
+
+def is_key(text: str) -> bool:
+    """Whether anything can have that key, in any bucket."""
+    try:
+        object_key(text, MAX_AREA_KEY_BYTES)
+    except BadName:
+        return False
+    return True

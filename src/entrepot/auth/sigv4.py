@@ -293,7 +293,7 @@ def _header_date(request: SignedRequest) -> str:
         return text
     try:
         return amz_date(parsedate_to_datetime(text).timestamp())
-    except ValueError:
+    except (ValueError, OverflowError, OSError):
         return ""
 
 

@@ -4,16 +4,20 @@ A page has one lower and one upper bound, so it costs what it shows, not what li
 delimiter a recursive query seeks from one entry to the next, past everything a common prefix folds.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Double, Integer, TextClause, bindparam, literal_column, select, text, union_all
 
-from entrepot.catalog import versions
+from entrepot.catalog import parts, versions
 from entrepot.catalog.database import Query, Transaction
 from entrepot.catalog.objects import COLUMNS, LIVE, object_of
 from entrepot.catalog.schema import object_, object_version
+from entrepot.catalog.uploads import Upload
 from entrepot.model import Bucket, CommonPrefix, Instant, Page, StoredObject, VersionPage
 
+LAST_ID: Final = "~"
+"""Sorts after every id of an upload."""
 END: Final = "\U0010ffff" * 321
 """Sorts after every name of up to 1,280 bytes: the upper bound of an empty prefix."""
 
@@ -26,6 +30,8 @@ _WITHIN: Final = (
 _PAGE: Final = Query(select(*COLUMNS).where(*_WITHIN).order_by(object_.c.name).limit(bindparam("limit")))
 
 MAX_VERSION: Final = 2**63 - 1
+FIRST_BATCH: Final = 2
+"""How many rows are looked at where the next may fold thousands; eight times as many each time none does."""
 _O, _V = object_.c, object_version.c
 _LIVE_VERSIONS: Final = (
     select(*(_O[column.name] for column in versions.COLUMNS), literal_column("0").label("marker"))
@@ -98,6 +104,14 @@ _FOLDED_PAGE: Final = Query(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class UploadPage:
+    """Open uploads and common prefixes, and whether there are more."""
+
+    items: tuple[Upload | CommonPrefix, ...]
+    more: bool
+
+
 def successor(prefix: str) -> str:
     """The smallest text that sorts after all that begin with `prefix`; `END` for an empty one."""
     while prefix:
@@ -152,24 +166,60 @@ def version_page(
         start = max(prefix, _after(prefix, after, delimiter) if whole else after)
         before = after_version if after_version is not None and start == after else MAX_VERSION
     last = after if before != MAX_VERSION else None
-    values = {"bucket": found.id, "stop": stop, "limit": limit + 1, "now": now}
+    batch = FIRST_BATCH if delimiter else limit + 1
     while start < stop and len(items) <= limit:
-        rows = tx.rows(_VERSIONS, **values, start=start, first=start, before=before)
-        start = stop if len(rows) <= limit else ""
+        rows = tx.rows(
+            _VERSIONS, bucket=found.id, start=start, stop=stop, first=start, before=before, limit=batch, now=now
+        )
+        found_all = len(rows) < batch
+        batch = min(8 * batch, limit + 1)
         for row in rows:
             item = versions.version_of(found, row)
+            start, before = item.key, item.version
             cut = item.key.find(delimiter, len(prefix)) if delimiter else -1
             if cut >= 0:
-                fold = CommonPrefix(item.key[: cut + len(delimiter)])
-                items.append((fold, False))
-                start = successor(fold.prefix)
+                fold = item.key[: cut + len(delimiter)]
+                items.append((CommonPrefix(fold), False))
+                start, before, batch, found_all = successor(fold), MAX_VERSION, FIRST_BATCH, False
                 break
             items.append((item, item.key != last))
             last = item.key
-            if not start and row is rows[-1]:
-                return _version_page(items, limit)
-        before = MAX_VERSION
+        if found_all:
+            break
     return _version_page(items, limit)
+
+
+def upload_page(
+    tx: Transaction, found: Bucket, prefix: str, after: str, after_id: str, limit: int, delimiter: str
+) -> UploadPage:
+    """Up to `limit` open uploads in numbered parts and common prefixes, by name, and of one name the oldest first.
+
+    Those behind the upload `after_id` to the name `after`; behind all of that name if the id is empty.
+    """
+    items: list[Upload | CommonPrefix] = []
+    start, start_id, stop = prefix, "", successor(prefix)
+    if after >= prefix and after:
+        folded = _after(prefix, after, delimiter) if delimiter else ""
+        start, start_id = (folded, "") if folded > after + "\x01" else (after, after_id or LAST_ID)
+    batch = FIRST_BATCH if delimiter else limit + 1
+    while start < stop and len(items) <= limit:
+        rows = parts.open_uploads(tx, found.id, start, start_id, stop, batch)
+        found_all = len(rows) < batch
+        batch = min(8 * batch, limit + 1)
+        for row in rows:
+            start, start_id = row.name or "", row.id
+            if not row.facts.get("numbered"):
+                continue
+            cut = start.find(delimiter, len(prefix)) if delimiter else -1
+            if cut >= 0:
+                fold = start[: cut + len(delimiter)]
+                items.append(CommonPrefix(fold))
+                start, start_id, batch, found_all = successor(fold), "", FIRST_BATCH, False
+                break
+            items.append(row)
+        if found_all:
+            break
+    return UploadPage(tuple(items[:limit]), more=len(items) > limit)
 
 
 def _version_page(items: list[tuple[StoredObject | CommonPrefix, bool]], limit: int) -> VersionPage:

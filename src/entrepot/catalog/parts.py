@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog.database import Query, Row, Transaction
@@ -76,10 +76,11 @@ _OPEN: Final = Query(
     .where(
         upload.c.bucket_id == bindparam("bucket"),
         upload.c.state == "open",
-        upload.c.name >= bindparam("start"),
+        tuple_(upload.c.name, upload.c.id) > tuple_(bindparam("after"), bindparam("after_id")),
         upload.c.name < bindparam("stop"),
     )
-    .order_by(upload.c.name, upload.c.created_at, upload.c.id)
+    .order_by(upload.c.name, upload.c.id)
+    .limit(bindparam("limit"))
 )
 
 
@@ -126,6 +127,7 @@ def set_size(tx: Transaction, upload_id: str, size: int) -> None:
     tx.run(_SET_SIZE, wanted=upload_id, size=size)
 
 
-def open_uploads(tx: Transaction, bucket_id: int, start: str, stop: str) -> list[Upload]:
-    """Open uploads to names of that bucket from `start` up to `stop`: by name, the oldest first."""
-    return [upload_of(row) for row in tx.rows(_OPEN, bucket=bucket_id, start=start, stop=stop)]
+def open_uploads(tx: Transaction, bucket_id: int, after: str, after_id: str, stop: str, limit: int) -> list[Upload]:
+    """Up to `limit` open uploads to names of that bucket behind (`after`, `after_id`) and before `stop`, in order."""
+    rows = tx.rows(_OPEN, bucket=bucket_id, after=after, after_id=after_id, stop=stop, limit=limit)
+    return [upload_of(row) for row in rows]

@@ -277,6 +277,14 @@ upload = Table(
     Column("expires_at", Double, nullable=False, index=True),
     Index("upload_wish", "principal_id", "bucket_id", "name"),
     Index(
+        "upload_into",
+        "bucket_id",
+        "name",
+        "id",
+        sqlite_where=text("bucket_id IS NOT NULL"),
+        postgresql_where=text("bucket_id IS NOT NULL"),
+    ),
+    Index(
         "upload_open",
         "project_id",
         sqlite_where=text("state = 'open' AND bucket_id IS NOT NULL"),

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from entrepot.catalog import projects
 from entrepot.catalog.database import Query, Row, Transaction, text_of, value_of
 from entrepot.catalog.schema import piece, project, upload
-from entrepot.errors import NotFound, QuotaExceeded
+from entrepot.errors import NoUpload, QuotaExceeded
 from entrepot.model import Instant
 
 
@@ -125,6 +125,7 @@ _EXPIRED: Final = Query(
     .where(upload.c.expires_at <= bindparam("now"), upload.c.state != "completing")
     .limit(bindparam("limit"))
 )
+_OF_BUCKET: Final = Query(select(upload.c.id).where(upload.c.bucket_id == bindparam("bucket_id")))
 _STAGED: Final = Query(select(upload.c.id).where(upload.c.state != "done"))
 _ONE_SHOT: Final = Query(select(upload.c.id).where(upload.c.state != "done", upload.c.bucket_id.is_(None)))
 
@@ -143,10 +144,10 @@ def find(tx: Transaction, upload_id: str) -> Upload | None:
 
 
 def known(tx: Transaction, upload_id: str) -> Upload:
-    """That upload. Raises: NotFound."""
+    """That upload. Raises: NoUpload."""
     found = find(tx, upload_id)
     if found is None:
-        raise NotFound("no such upload", why="it was finished long ago, discarded or expired", advice="begin a new one")
+        raise NoUpload("no such upload", why="it was finished long ago, discarded or expired", advice="begin a new one")
     return found
 
 
@@ -183,9 +184,9 @@ def begin(
 
 
 def grow(tx: Transaction, project_id: int, upload_id: str, more: int) -> None:
-    """Reserve `more` bytes for an open upload whose length nobody knew. Raises: NotFound; QuotaExceeded."""
+    """Reserve `more` bytes for an open upload whose length nobody knew. Raises: NoUpload; QuotaExceeded."""
     if not tx.run(_GROW, wanted=upload_id, more=more):
-        raise NotFound("no such upload")
+        raise NoUpload("no such upload")
     projects.reserve(tx, project_id, more)
 
 
@@ -258,6 +259,11 @@ def drop(tx: Transaction, upload_id: str) -> bool:
 def expired(tx: Transaction, now: Instant, limit: int) -> list[Upload]:
     """Uploads whose time is over."""
     return [upload_of(row) for row in tx.rows(_EXPIRED, now=now, limit=limit)]
+
+
+def of_bucket(tx: Transaction, bucket_id: int) -> list[str]:
+    """Uploads into that bucket, whatever their state."""
+    return [row[0] for row in tx.rows(_OF_BUCKET, bucket_id=bucket_id)]
 
 
 def staged(tx: Transaction) -> set[str]:

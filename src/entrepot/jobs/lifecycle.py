@@ -1,11 +1,14 @@
 """Lifecycle rules of buckets, carried out: names, versions, delete markers and uploads whose time is over."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from entrepot.catalog import listing, objects, parts, projects
 from entrepot.catalog.database import Catalog, Transaction
+from entrepot.catalog.uploads import Upload
 from entrepot.errors import EntrepotError
 from entrepot.failpoints import failpoint
 from entrepot.model import Bucket, Clock, CommonPrefix, StoredObject
@@ -81,21 +84,24 @@ class Lifecycle:
 
     async def _uploads(self, bucket: Bucket, rules: Sequence[Rule]) -> int:
         """Uploads that were begun too long ago are forgotten; how many."""
-        found = await self.catalog.read(lambda tx: parts.open_uploads(tx, bucket.id, "", listing.END))
-        count = 0
-        for upload in found:
-            ends = [
-                lifecycle.upload_expires_at(rule, upload.created_at)
-                for rule in rules
-                if lifecycle.applies(rule, upload.name or "", {}, 0)
-            ]
-            if any(end is not None and end <= self.now() for end in ends):
-                try:
-                    await self.areas.forget(upload.id)
-                    count += 1
-                except EntrepotError:
-                    continue
+        count, after = 0, ("", "")
+        while found := await self.catalog.read(partial(_open_uploads, bucket, after)):
+            for upload in found:
+                ends = [
+                    lifecycle.upload_expires_at(rule, upload.created_at)
+                    for rule in rules
+                    if lifecycle.applies(rule, upload.name or "", {}, 0)
+                ]
+                if any(end is not None and end <= self.now() for end in ends):
+                    with suppress(EntrepotError):
+                        await self.areas.forget(upload.id)
+                        count += 1
+            after = found[-1].name or "", found[-1].id
         return count
+
+
+def _open_uploads(bucket: Bucket, after: tuple[str, str], tx: Transaction) -> list[Upload]:
+    return parts.open_uploads(tx, bucket.id, *after, listing.END, PAGE)
 
 
 class _Walk:

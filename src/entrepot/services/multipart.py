@@ -7,7 +7,8 @@ from typing import Any
 
 from entrepot.catalog import blobs, listing, parts, uploads, versions
 from entrepot.catalog.database import Catalog, Transaction
-from entrepot.catalog.ids import text_id
+from entrepot.catalog.ids import ordered_id
+from entrepot.catalog.listing import UploadPage
 from entrepot.catalog.parts import REFERS, Part
 from entrepot.catalog.uploads import Upload
 from entrepot.errors import Conflict, NotFound
@@ -27,10 +28,10 @@ from entrepot.model import (
     StoredObject,
     VersionId,
 )
-from entrepot.names import object_key
+from entrepot.names import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, object_key
 from entrepot.principals import Action, Principal
 from entrepot.services.joining import known_upload
-from entrepot.services.objects import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, Objects
+from entrepot.services.objects import Objects
 from entrepot.services.places import allowed, can_read, reading
 from entrepot.services.placing import COPY_BYTES, Placing
 from entrepot.services.staging import StagingAreas
@@ -60,7 +61,7 @@ class Multipart:
 
     async def begin(self, principal: Principal, name: ObjectName, facts: Facts, want: Algorithm) -> str:
         """The id of a new upload. Raises: NoBucket; Denied; BadName; QuotaExceeded."""
-        upload_id = text_id()
+        upload_id = ordered_id(self.now())
 
         def begin(tx: Transaction) -> None:
             bucket, _ = allowed(tx, principal, Action.CREATE, name)
@@ -69,6 +70,7 @@ class Multipart:
             carried = {
                 "numbered": True, "type": facts.content_type, "labels": dict(facts.metadata),
                 "extra": dict(facts.extra), "want": want.value, "principal": principal.name,
+                "project": principal.project,
             }  # fmt: skip
             uploads.begin(
                 tx, upload_id, bucket.project_id, principal.id, now, now + LIFE_SECONDS, bucket_id=bucket.id,
@@ -191,13 +193,14 @@ class Multipart:
 
         return await self.catalog.read(look_up)
 
-    async def open_ones(self, principal: Principal, name: ObjectName, prefix: str) -> list[Upload]:
-        """Open uploads to names of that bucket that begin with `prefix`, in order. Raises: NoBucket; Denied."""
+    async def open_ones(
+        self, principal: Principal, name: ObjectName, prefix: str, after: str, after_id: str, limit: int, delimiter: str
+    ) -> UploadPage:
+        """A page of the open uploads into the bucket of `name`; see `listing.upload_page`. Raises: NoBucket; Denied."""
 
-        def look_up(tx: Transaction) -> list[Upload]:
+        def look_up(tx: Transaction) -> UploadPage:
             bucket, _ = allowed(tx, principal, Action.LIST, replace(name, key=prefix))
-            found = parts.open_uploads(tx, bucket.id, prefix, listing.successor(prefix))
-            return [upload for upload in found if upload.facts.get("numbered")]
+            return listing.upload_page(tx, bucket, prefix, after, after_id, limit, delimiter)
 
         return await self.catalog.read(look_up)
 

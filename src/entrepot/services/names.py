@@ -9,6 +9,7 @@ from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import Denied, MarkerAsked, NotFound, NoVersion
 from entrepot.failpoints import failpoint
 from entrepot.model import ALWAYS, Bucket, Clock, Condition, ObjectName, Page, StoredObject, VersionId, VersionPage
+from entrepot.names import is_key
 from entrepot.principals import Action, Principal
 from entrepot.services.places import allowed
 from entrepot.services.retention import is_locked
@@ -154,6 +155,8 @@ class Names:
     ) -> Deletion:
         """As `delete`, within a commit."""
         bucket, _ = allowed(tx, principal, Action.DELETE, name)
+        if not is_key(name.key):
+            return Deletion(None, None)
         now = self.now()
         marker: StoredObject | None = None
         if version is None:

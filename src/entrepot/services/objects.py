@@ -33,7 +33,7 @@ from entrepot.model import (
     StoredObject,
     VersionId,
 )
-from entrepot.names import object_key
+from entrepot.names import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, object_key
 from entrepot.principals import Action, Principal
 from entrepot.services.keeping import Keeping
 from entrepot.services.names import Names, id_of
@@ -42,8 +42,6 @@ from entrepot.services.retention import default_retention
 from entrepot.services.room import Room
 from entrepot.storage.blobs import DAY, BlobStore, Received
 
-MAX_KEY_BYTES: Final = 1024
-MAX_AREA_KEY_BYTES: Final = 1280
 MAX_LABELS_BYTES: Final = 2048
 DIGESTS: Final = "sha256"
 """A virtual bucket: its keys are the digests the caller may read by some name."""

@@ -60,7 +60,7 @@ class Placing:
         try:
             async with self.areas.of(upload.id) as area:
                 part = await self._receive(area, coming, body)
-                coming.reserved = 0  # it is the part's now
+                coming.reserved -= part.size  # that is the part's now
                 await self._follow(area, upload)
         except Conflict as error:
             raise NoUpload("the upload was completed or aborted meanwhile") from error

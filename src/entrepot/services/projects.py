@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from entrepot.auth.permissions import UNKNOWN, authorize, require_admin, require_known
-from entrepot.catalog import accounts, audit, projects, versions
+from entrepot.catalog import accounts, audit, blobs, parts, projects, uploads, versions
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, Conflict, NotFound
 from entrepot.model import MAX_QUOTA, Bucket, Clock, Project
@@ -120,7 +120,7 @@ class Projects:
         return await self.catalog.write(put)
 
     async def remove_bucket(self, principal: Principal, name: str, project: str | None) -> None:
-        """The bucket is gone, and what lay in its trash. Raises: NotFound; Denied; BucketNotEmpty."""
+        """The bucket is gone, what lay in its trash, and uploads into it. Raises: NotFound; Denied; BucketNotEmpty."""
 
         def remove(tx: Transaction) -> bool:
             """Whether it went; else a part of its trash did."""
@@ -132,6 +132,10 @@ class Projects:
             versions.purge(tx, trash)
             if trash:
                 return False
+            for upload_id in uploads.of_bucket(tx, found.id):  # their bytes are swept, as nobody's are
+                parts.drop(tx, upload_id)
+                blobs.end_lease(tx, f"upload:{upload_id}")
+                uploads.drop(tx, upload_id)
             projects.remove_bucket(tx, found)
             audit.record(tx, principal, "remove bucket", self.now(), project_id=found.project_id, name=name)
             return True

@@ -30,10 +30,10 @@ from entrepot.errors import (
 from entrepot.failpoints import failpoint
 from entrepot.model import Algorithm, Body, Bucket, Claims, Clock, Condition, Digest, Facts, ObjectName, StoredObject
 from entrepot.model import Piece as Bytes
-from entrepot.names import object_key
+from entrepot.names import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, object_key
 from entrepot.principals import Action, Principal
 from entrepot.services.identity import principal_of
-from entrepot.services.objects import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, Objects, check_labels
+from entrepot.services.objects import Objects, check_labels
 from entrepot.services.places import allowed, can_read, resource_of
 from entrepot.services.staging import FINISHED, Area, Arrival, StagingAreas
 from entrepot.storage.assembly import Assembly

@@ -3,20 +3,21 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from entrepot.auth import post_policy, sigv2
-from entrepot.errors import TooLarge
-from entrepot.model import ALWAYS, Algorithm, Body, Clock, Facts, checksum
+from entrepot.auth import post_policy, sigv2, sigv4
+from entrepot.auth.sigv2 import SignedRequest
+from entrepot.errors import TooLarge, Unsupported
+from entrepot.model import Algorithm, Body, Clock, Facts, checksum
 from entrepot.principals import ANONYMOUS, Action, Principal
 from entrepot.protocols.base import Request, Response, with_origin
 from entrepot.protocols.forms import Form, read_form
-from entrepot.protocols.s3 import claims, requests, responses, tagging, xml
+from entrepot.protocols.s3 import claims, heads, requests, responses, tagging, xml
 from entrepot.protocols.s3.calls import Call
 from entrepot.protocols.s3.claims import Sent
 from entrepot.protocols.s3.errors import S3Error, invalid_argument
 from entrepot.protocols.s3.facts import OBJECT_TAGS, FactCalls
-from entrepot.protocols.s3.objects import ObjectCalls, facts_of, name_of, put_headers, quoted
+from entrepot.protocols.s3.objects import ObjectCalls, condition_of, facts_of, name_of, put_headers, quoted
 from entrepot.protocols.s3.proofs import Proofs, Proven
 from entrepot.services.links import CLAIM
 
@@ -34,6 +35,8 @@ class FormCalls:
 
     async def post(self, call: Call, principal: Principal, request: Request) -> Response:
         """POST /b."""
+        if sigv4.find_proof(SignedRequest(request.method, request.raw_path, request.raw_query, request.headers)):
+            raise invalid_argument("The proof of a form is among its fields.")
         form = await read_form(request)
         if form.file is None:
             raise invalid_argument("POST requires exactly one file upload per request.")
@@ -41,23 +44,21 @@ class FormCalls:
         key = table.get("key", "").replace("${filename}", form.filename)
         if not key:
             raise invalid_argument("Bucket POST must contain a field named 'key'.")
-        requests.check_new(key)
+        if any(name.startswith(requests.FORBIDDEN) for name in table):
+            raise Unsupported("A field you provided implies functionality that is not implemented.")
         signer, least, most = await self._signer(call, key, form, principal, request)
         sent = _sent(form, table, least, most)
         where = name_of(Call(call.bucket, key, {}))
         facts = await self._facts(call, key, signer, table, sent.algorithm)
-        stored, blob = await self.objects.store(signer, where, sent, facts, ALWAYS, request)
-        location = f"{request.base_url}/{quote(call.bucket)}/{quote(key)}"
+        condition = condition_of(heads.table_of(request, {}))
+        stored, blob = await self.objects.store(signer, where, sent, facts, condition, request)
+        location = f"{request.base_url}{request.raw_path.decode('latin-1').rstrip('/')}/{quote(key)}"
         headers = [*responses.with_id(request), *put_headers(stored, blob), (b"location", location.encode())]
         redirect = table.get("success_action_redirect") or table.get("redirect", "")
-        if (
-            redirect
-            and urlsplit(redirect).scheme in ("http", "https")
-            and redirect.isprintable()
-            and redirect.isascii()
-        ):
-            joint = "&" if urlsplit(redirect).query else "?"
-            url = f"{redirect}{joint}bucket={quote(call.bucket)}&key={quote(key, safe='')}&etag=%22{stored.etag}%22"
+        parts = urlsplit(redirect)
+        if parts.scheme in ("http", "https") and redirect.isprintable() and redirect.isascii():
+            told = f"bucket={quote(call.bucket)}&key={quote(key, safe='')}&etag=%22{stored.etag}%22"
+            url = urlunsplit(parts._replace(query=f"{parts.query}&{told}" if parts.query else told))
             return Response(303, [*headers[:-1], (b"location", url.encode())])
         status = table.get("success_action_status", "")
         if status == "201":
@@ -70,11 +71,13 @@ class FormCalls:
 
     async def _facts(self, call: Call, key: str, signer: Principal, table: dict[str, str], algorithm: str) -> Facts:
         """What the fields say of the object."""
-        carried = facts_of({name: text for name, text in table.items() if name != "x-amz-tagging"}, algorithm)
+        headers = {name: text.encode().decode("latin-1") for name, text in table.items() if name != "x-amz-tagging"}
+        carried = facts_of(headers, algorithm)
         if "tagging" in table:
             tags = tagging.read_tags(table["tagging"].encode(), OBJECT_TAGS)
             carried = replace(carried, extra={**carried.extra, "tags": tags})
-        headers = {**table, "x-amz-acl": table["acl"]} if "acl" in table else table
+        if "acl" in table:
+            headers["x-amz-acl"] = table["acl"]
         return await self.facts.asked(Call(call.bucket, key, {}), signer, Proven(headers), carried)
 
     async def _signer(
@@ -104,9 +107,11 @@ def _sent(form: Form, table: dict[str, str], least: int, most: int | None) -> Se
         sums[claims.ALGORITHMS[name]] = claims.hex_of(name, value)
     if CLAIM in table:
         sums[Algorithm.SHA256] = checksum("sha256", table[CLAIM])
+    if md5 := claims.content_md5(table.get("content-md5")):
+        sums[Algorithm.MD5] = md5
     named = name or "CRC64NVME"
     want = frozenset({Algorithm.MD5, claims.ALGORITHMS[named]})
-    return Sent(_within(form.file, least, most), None, sums, named, want=want)
+    return Sent(_within(form.file, least, most), None, sums, named, want=want, given=bool(name))
 
 
 async def _within(body: Body, least: int, most: int | None) -> AsyncIterator[Any]:

@@ -53,6 +53,14 @@ def metadata_of(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     return found
 
 
+def content_type(headers: Mapping[str, str]) -> str:
+    """The type an object keeps. Raises: BadName."""
+    found = headers.get("content-type") or DEFAULT_TYPE
+    if _CONTROL.search(found):
+        raise BadName("a content type holds no control characters")
+    return found
+
+
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The system headers an object keeps."""
     found = {name: headers[name] for name in KEPT if headers.get(name)}

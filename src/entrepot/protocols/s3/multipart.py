@@ -8,8 +8,9 @@ from itertools import pairwise
 from typing import Final
 
 from entrepot.catalog.parts import Part
+from entrepot.catalog.uploads import Upload
 from entrepot.errors import DigestMismatch
-from entrepot.model import Algorithm, Clock, Span, StoredObject
+from entrepot.model import Algorithm, Clock, CommonPrefix, Span, StoredObject
 from entrepot.principals import Principal
 from entrepot.protocols.base import Header, Request, Response
 from entrepot.protocols.s3 import claims, heads, responses, xml
@@ -140,11 +141,11 @@ class MultipartCalls:
         after = responses.count_of(query.get("part-number-marker"), 0, "part-number-marker", most=MAX_PARTS)
         rest = [part for part in parts if part.number > after]
         shown, known = rest[:most], upload.facts["extra"]["checksum"]
-        owner = principal.project
+        owner = upload.facts["project"]
         result = xml.document(
             "ListPartsResult", ("Bucket", call.bucket), ("Key", call.key), ("UploadId", upload.id),
             ("PartNumberMarker", after), ("NextPartNumberMarker", shown[-1].number if shown else 0),
-            ("MaxParts", most), ("IsTruncated", xml.boolean(len(rest) > most)),
+            ("MaxParts", most), ("IsTruncated", xml.boolean(len(rest) > most and bool(shown))),
             *_checksum_words(known, upload.facts["extra"]),
             *(
                 ("Part", ("PartNumber", part.number), ("LastModified", iso(part.created_at)),
@@ -166,38 +167,17 @@ class MultipartCalls:
         most = responses.count_of(query.get("max-uploads"), 1000, "max-uploads")
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         key, marker = query.get("key-marker", ""), query.get("upload-id-marker", "") if query.get("key-marker") else ""
-        found = await self.multipart.open_ones(principal, name_of(call), prefix)
-        entries: list[tuple[str, xml.Item, str, str]] = []
-        owner = principal.project
-        past = not marker
-        for upload in found:
-            name = upload.name or ""
-            if name < key or (name == key and key and not (marker and past)):
-                past = past or upload.id == marker
-                continue
-            cut = name.find(delimiter, len(prefix)) if delimiter else -1
-            if cut >= 0:
-                fold = name[: cut + len(delimiter)]
-                if fold > key and (not entries or entries[-1][0] != fold):
-                    entries.append((fold, ("CommonPrefixes", ("Prefix", shape(fold))), fold, ""))
-                continue
-            known = upload.facts["extra"]["checksum"]
-            item: xml.Item = (
-                "Upload", ("Key", shape(name)), ("UploadId", upload.id), owner_item(owner, "Initiator"),
-                owner_item(owner, "Owner"), ("StorageClass", "STANDARD"), ("Initiated", iso(upload.created_at)),
-                *_checksum_words(known, upload.facts["extra"]),
-            )  # fmt: skip
-            entries.append(("", item, name, upload.id))
-        shown = entries[:most]
-        more = len(entries) > most and bool(shown)
+        page = await self.multipart.open_ones(principal, name_of(call), prefix, key, marker, most, delimiter)
+        last = page.items[-1] if page.more and page.items else None
         result = xml.document(
             "ListMultipartUploadsResult", ("Bucket", call.bucket), ("KeyMarker", shape(key)),
             ("UploadIdMarker", marker),
-            ("NextKeyMarker", shape(shown[-1][2])) if more else None,
-            ("NextUploadIdMarker", shown[-1][3]) if more else None,
+            ("NextKeyMarker", shape(last.prefix if isinstance(last, CommonPrefix) else last.name or ""))
+            if last else None,
+            ("NextUploadIdMarker", last.id if isinstance(last, Upload) else "") if last else None,
             ("Prefix", shape(prefix)), ("Delimiter", shape(delimiter)) if delimiter else None,
             ("MaxUploads", most), ("EncodingType", "url") if encoding else None,
-            ("IsTruncated", xml.boolean(more)), *(entry[1] for entry in shown),
+            ("IsTruncated", xml.boolean(bool(last))), *(_upload_item(one, shape) for one in page.items),
         )  # fmt: skip
         return responses.xml_response(request, result)
 
@@ -233,6 +213,17 @@ class MultipartCalls:
         """DELETE ?uploadId."""
         await self.multipart.abort(principal, name_of(call), call.query["uploadId"])
         return Response(204, responses.with_id(request))
+
+
+def _upload_item(one: Upload | CommonPrefix, shape: Shape) -> xml.Item:
+    if isinstance(one, CommonPrefix):
+        return "CommonPrefixes", ("Prefix", shape(one.prefix))
+    owner = one.facts["project"]
+    return (
+        "Upload", ("Key", shape(one.name or "")), ("UploadId", one.id), owner_item(owner, "Initiator"),
+        owner_item(owner, "Owner"), ("StorageClass", "STANDARD"), ("Initiated", iso(one.created_at)),
+        *_checksum_words(one.facts["extra"]["checksum"], one.facts["extra"]),
+    )  # fmt: skip
 
 
 def _checksum_kind(headers: Mapping[str, str]) -> tuple[str, str]:

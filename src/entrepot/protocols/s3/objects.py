@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from entrepot.errors import BadName, DigestMismatch, EntrepotError, MarkerAsked, NotFound
-from entrepot.model import ALWAYS, Blob, Clock, Condition, Facts, ObjectName, Span, StoredObject, VersionId
+from entrepot.model import ALWAYS, Algorithm, Blob, Clock, Condition, Facts, ObjectName, Span, StoredObject, VersionId
 from entrepot.principals import Principal
 from entrepot.protocols.base import Header, Request, Response
 from entrepot.protocols.browser import SHIELD, disposition
@@ -91,7 +91,7 @@ class ObjectCalls:
         if number > max(1, len(parts)):
             raise S3Error("InvalidPartNumber", "The requested partnumber is not satisfiable")
         if not parts:
-            return Span(0, blob.size), []
+            return Span(0, blob.size) if blob.size else None, []
         start, size = parts[number - 1].start, parts[number - 1].size
         return Span(start, start + size), [(b"x-amz-mp-parts-count", str(len(parts)).encode())]
 
@@ -109,7 +109,8 @@ class ObjectCalls:
         """The object, put; without its body if the client waits for a word and the bytes are here."""
         try:
             if request.header(b"expect") is not None and sent.claims.checksums:
-                known = await self.objects.put_known(principal, name, sent.claims, facts, condition, sent.want)
+                want = sent.want if sent.given else frozenset({Algorithm.MD5})
+                known = await self.objects.put_known(principal, name, sent.claims, facts, condition, want)
                 if known:
                     return known
             return await self.objects.put(principal, name, sent.body, sent.claims, facts, condition, sent.want)
@@ -145,7 +146,7 @@ class ObjectCalls:
         answer = [*responses.with_id(request), *version_header(stored)]
         if old.version_id:
             answer.append((b"x-amz-copy-source-version-id", old.version_id.encode()))
-        if "x-amz-checksum-algorithm" in headers:
+        if headers.get("x-amz-checksum-algorithm"):
             blob = await self.objects.keeping.learned(blob, claims.ALGORITHMS[stored.extra["checksum"]["algorithm"]])
         result = xml.document(
             "CopyObjectResult", ("LastModified", iso(stored.created_at)), ("ETag", quoted(stored.etag)),
@@ -236,7 +237,7 @@ def facts_of(headers: Mapping[str, str], algorithm: str, kind: str = heads.FULL)
         extra["checksum"] = {"algorithm": algorithm, "type": kind}
     if "x-amz-tagging" in headers:
         extra["tags"] = tagging.header_tags(headers["x-amz-tagging"])
-    return Facts(headers.get("content-type") or heads.DEFAULT_TYPE, heads.metadata_of(headers.items()), None, extra)
+    return Facts(heads.content_type(headers), heads.metadata_of(headers.items()), None, extra)
 
 
 def copied_facts(headers: Mapping[str, str], old: StoredObject, new_metadata: bool, new_tags: bool) -> Facts:

@@ -61,7 +61,10 @@ _OBJECT: Final[dict[tuple[str, str], type[Call]]] = {
 }
 _METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"})
 # What asks for these must not be passed over in silence; a signed URL has them in its query.
-_FORBIDDEN: Final = ("x-amz-server-side-encryption", "x-amz-website-redirect", "x-amz-mfa", "x-amz-write-offset")
+FORBIDDEN: Final = (
+    "x-amz-server-side-encryption", "x-amz-copy-source-server-side-encryption", "x-amz-website-redirect", "x-amz-mfa",
+    "x-amz-write-offset",
+)  # fmt: skip
 
 
 def parse(request: Request, hosts: Sequence[str] = ()) -> AnyCall:
@@ -82,23 +85,14 @@ def parse(request: Request, hosts: Sequence[str] = ()) -> AnyCall:
     asked = operation(query)
     kind = (_OBJECT if key else _BUCKET).get((request.method, asked))
     said = {name.decode("latin-1") for name, _ in request.headers} | {name.lower() for name in query}
-    if kind is None or any(name.startswith(_FORBIDDEN) for name in said):
+    if kind is None or any(name.startswith(FORBIDDEN) for name in said):
         kind = calls.Unimplemented
     elif "x-amz-copy-source" in said and kind in (calls.PutObject, calls.UploadPart):
         kind = calls.CopyObject if kind is calls.PutObject else calls.CopyPart
-    if kind in (calls.PutObject, calls.CopyObject, calls.CreateUpload):
-        check_new(key)
+    if kind in (calls.PutObject, calls.CopyObject) and query.keys() & {"versionId", "partNumber"}:
+        raise invalid_argument("This operation does not accept a version id, nor a part number without an upload id.")
     made: AnyCall = kind(bucket, key, query)  # type: ignore[assignment]
     return made
-
-
-def check_new(key: str) -> None:
-    """Nothing, if no `..` in the key climbs above its bucket: browsers and tools would. Raises: BadName."""
-    depth = 0
-    for segment in key.split("/"):
-        depth += -1 if segment == ".." else segment not in ("", ".")
-        if depth < 0:
-            raise BadName("a key does not climb above its bucket")
 
 
 def operation(query: Mapping[str, str]) -> str:
@@ -111,6 +105,8 @@ def resource(request: Request, hosts: Sequence[str] = ()) -> bytes:
     """The raw path with the bucket in front, which may stand in the Host header."""
     host = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdigit() else request.host
     for known in sorted(hosts, key=len, reverse=True):
+        if host.lower() == known:
+            break
         bucket = host.lower().removesuffix(f".{known}")
         if bucket and bucket != host.lower():
             return b"/" + bucket.encode("latin-1") + request.raw_path

@@ -211,6 +211,14 @@ def upgrade() -> None:
     )
     op.create_index(op.f("upload_expires_at"), "upload", ["expires_at"], unique=False)
     op.create_index(
+        "upload_into",
+        "upload",
+        ["bucket_id", "name", "id"],
+        unique=False,
+        sqlite_where=sa.text("bucket_id IS NOT NULL"),
+        postgresql_where=sa.text("bucket_id IS NOT NULL"),
+    )
+    op.create_index(
         "upload_open",
         "upload",
         ["project_id"],
