@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from entrepot.catalog.parts import Part
-from entrepot.errors import NoUpload
+from entrepot.errors import NoUpload, QuotaExceeded
 from entrepot.model import ALWAYS, Algorithm, Body, Claims, Facts, ObjectName, Piece, Span
 from entrepot.services import placing
 from entrepot.services.joining import Joined
@@ -218,3 +218,30 @@ async def test_parts_copied_from_elsewhere_are_bytes_of_their_own(inside: Inside
     await complete(inside, upload, 1, 2, 3)
     await check(inside, data_of(1) + data_of(9) + data[100 : 100 + SIZE])
     assert await inside.rows("SELECT sum(reserved) FROM project") == [(0,)]
+
+
+async def test_a_join_that_is_refused_loses_no_part_not_even_one_that_was_not_named(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = await begin(inside)
+    for number in (1, 2, 3):
+        await put(inside, upload, number, data_of(number))
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise QuotaExceeded("no room")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(inside.objects), "point", refuse)
+        for numbers in ((1, 3), (1, 2)):
+            with pytest.raises(QuotaExceeded):
+                await complete(inside, upload, *numbers)
+    await complete(inside, upload, 1, 2, 3)
+    await check(inside, data_of(1) + data_of(2) + data_of(3))
+    assert set(inside.blobs.driver.staged()) == set()
+
+
+async def test_a_part_of_unknown_length_reserves_what_it_has(inside: Inside) -> None:
+    upload = await begin(inside)
+    parts = inside.server.s3.multipart.multipart
+    await parts.put(inside.principal, NAME, upload, 1, body_of(data_of(1)), Claims(), frozenset())
+    assert await inside.rows("SELECT reserved FROM upload") == [(SIZE,)]

@@ -109,10 +109,10 @@ class Joining:
         known = await self.catalog.read(lambda tx: parts.of(tx, upload.id))
         chosen, joined = join(known)
         await self.catalog.read(lambda tx: self.objects.may_put(tx, principal, name, condition))
-        whole = _is_one_blob(chosen)
+        in_place, whole = _lies_right(known, chosen), _is_one_blob(chosen)
         here = await self.catalog.read(lambda tx: blobs.find(tx, whole)) if whole else None
         is_here = here is not None and here.size == joined.size
-        received = Received(here) if here and is_here else await self._received(upload, chosen, joined)
+        received = Received(here) if here and is_here else await self._received(upload, chosen, joined, in_place)
         blob = replace(received.blob, checksums={**received.blob.checksums, **joined.sums})
 
         def bind(tx: Transaction) -> tuple[StoredObject, str]:
@@ -132,7 +132,7 @@ class Joining:
             stored, key = await self.catalog.write(bind)
         except EntrepotError:
             if not is_here:
-                await self._take_back(upload, chosen, received)
+                await self._take_back(upload, received, in_place)
             raise
         finally:
             self.areas.let_go(upload.id)
@@ -143,23 +143,25 @@ class Joining:
             await self.placing.discard(part)
         return stored, blob
 
-    async def _received(self, upload: Upload, chosen: list[Part], joined: Joined) -> Received:
+    async def _received(self, upload: Upload, chosen: list[Part], joined: Joined, in_place: bool) -> Received:
         """The parts as one blob of our own."""
         async with self.areas.of(upload.id, completing=True) as area, self.areas.turn(upload.id, area):
             await area.close()  # and stays in sight until its row is done, so that no late part opens the file again
             try:
-                return await self._assemble(area, upload, chosen, joined)
+                return await self._assemble(area, upload, chosen, joined, in_place)
             except BaseException:
                 self.areas.let_go(upload.id)
                 raise
             finally:
                 area.assembly.staging.close()
 
-    async def _assemble(self, area: Area, upload: Upload, chosen: list[Part], joined: Joined) -> Received:
+    async def _assemble(
+        self, area: Area, upload: Upload, chosen: list[Part], joined: Joined, in_place: bool
+    ) -> Received:
         """All chosen parts one behind the other, verified and kept."""
         assembly, moved = area.assembly, _layout(chosen)
         sources = {digest: await self._blob(digest) for digest in {part.refers_to for part in chosen} if digest}
-        if _lies_right(chosen):
+        if in_place:
             await self._keep_only(area, upload, chosen)
             moved = [(part, start) for part, start in moved if part.area]
         else:
@@ -179,24 +181,20 @@ class Joining:
             raise
         return received
 
-    async def _keep_only(self, area: Area, upload: Upload, chosen: list[Part]) -> None:
-        """Of the upload's own area only these parts count from now on; others may be written over."""
+    async def _keep_only(self, area: Area, upload: Upload, chosen: Sequence[Part]) -> None:
+        """Of the upload's own area only these parts count from now on; what others replaced may be written over."""
         ranges = [(part.start, part.start + part.size) for part in chosen if not part.area and part.size]
-        numbers = {part.number for part in chosen}
+        if area.assembly.holds_only(ranges):
+            return
 
         def keep(tx: Transaction) -> list[Piece]:
             kept = [piece for piece in uploads.pieces(tx, upload.id) if (piece.start, piece.stop) in ranges]
             uploads.drop_pieces(tx, upload.id, 0, MAX_BYTES)
             for piece in kept:
                 uploads.add_piece(tx, upload.id, piece)
-            for part in parts.of(tx, upload.id):
-                if part.number not in numbers:
-                    parts.drop_one(tx, upload.id, part.number)
             uploads.progress(tx, upload.id, 0, None, self.now() + LIFE_SECONDS)
             return kept
 
-        if area.assembly.holds_only(ranges):
-            return
         left = await self.catalog.write(keep)
         area.assembly.start_again((piece.start, piece.stop) for piece in left)
 
@@ -207,9 +205,9 @@ class Joining:
             raise BadPart("the bytes a part refers to are damaged; send it again")
         return found
 
-    async def _take_back(self, upload: Upload, chosen: Sequence[Part], received: Received) -> None:
+    async def _take_back(self, upload: Upload, received: Received, in_place: bool) -> None:
         """The whole got no name: its parts are there again."""
-        if _lies_right(chosen):
+        if in_place:
             await self.blobs.run(self.blobs.driver.restage, received.blob.key, upload.id)
         else:
             await self.blobs.unlink_loser(received)
@@ -221,9 +219,11 @@ def _is_one_blob(chosen: Sequence[Part]) -> Digest | None:
     return digest if all(part.refers_to == digest and part.start == start for part, start in _layout(chosen)) else None
 
 
-def _lies_right(chosen: Sequence[Part]) -> bool:
-    """Whether the parts in the upload's own area are at their places in the whole."""
-    return all(part.area or part.start == start for part, start in _layout(chosen))
+def _lies_right(known: Sequence[Part], chosen: Sequence[Part]) -> bool:
+    """Whether the upload's own area can become the whole: its parts are at their places, and all of them chosen."""
+    own = {part.number for part in known if not part.area}
+    placed = {part.number for part, start in _layout(chosen) if not part.area and part.start == start}
+    return own == placed
 
 
 def _layout(chosen: Sequence[Part]) -> list[tuple[Part, int]]:
