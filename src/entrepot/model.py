@@ -272,6 +272,12 @@ class StoredObject:
     marker: bool = False
     """Of a list of versions: it says that the name was deleted, and has no bytes."""
 
+    @property
+    def owner(self) -> str:
+        """The project whose it is: the bucket's, or of a guest who wrote it."""
+        found: str = self.extra.get("owner", self.project)
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -294,6 +300,8 @@ class Condition:
     etag: str | None = None
     overwrite: bool = True
     """False: the principal may create, not overwrite."""
+    other_than: str | None = None
+    """An ETag that what is there must not have."""
 
 
 ALWAYS: Final = Condition()

@@ -26,6 +26,11 @@ def canonical_id(project: str) -> str:
     return hashlib.sha256(f"entrepot project {project}".encode()).hexdigest()
 
 
+def full_control(project: str) -> Grant:
+    """What the owner of something has, whatever else is granted."""
+    return {"kind": "id", "who": canonical_id(project), "permission": "FULL_CONTROL"}
+
+
 def permits(grants: Sequence[Grant], ids: Collection[str], authenticated: bool, permission: str) -> bool:
     """Whether one who is all of `ids`, and has proved to be somebody or not, has that permission."""
     return any(

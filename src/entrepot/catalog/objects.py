@@ -180,8 +180,8 @@ def check(old: StoredObject | None, condition: Condition) -> None:
         if condition.etag is not None:
             raise NothingToReplace("there is no such object to replace")
         return
-    if condition.absent:
-        raise PreconditionFailed("the object exists", why="the request asked for a new one only")
+    if condition.absent or old.etag == condition.other_than:
+        raise PreconditionFailed("the object exists", why="the request asked for a new one, or for another to replace")
     if condition.etag is not None and condition.etag not in (old.etag, "*"):
         raise PreconditionFailed("the object was changed meanwhile")
     if not condition.overwrite:

@@ -35,12 +35,15 @@ class Buckets:
 
         return await self.catalog.read(look_up)
 
-    async def find(self, principal: Principal, name: str, action: Action) -> Bucket:
-        """That bucket, of the caller's project or the oldest, if that may be done to it. Raises: NoBucket; Denied."""
+    async def find(self, principal: Principal, name: str, action: Action, key: str = "") -> Bucket:
+        """That bucket, of the caller's project or the oldest, if that may be done to it, or to a key in it.
+
+        Raises: NoBucket; Denied.
+        """
 
         def look_up(tx: Transaction) -> Bucket:
             found = find_bucket(tx, principal, name, anywhere=True)
-            decide(tx, principal, action, found)
+            decide(tx, principal, action, found, key)
             return found
 
         return await self.catalog.probe(look_up)
@@ -102,7 +105,7 @@ class Buckets:
 
         return await self.catalog.write(configure)
 
-    async def canonical_ids(self) -> frozenset[str]:
-        """Those of all projects."""
+    async def canonical_ids(self) -> Mapping[str, str]:
+        """Those of all projects, with their names."""
         found = await self.catalog.read(projects.all_projects)
-        return frozenset(canonical_id(project.name) for project in found)
+        return {canonical_id(project.name): project.name for project in found}

@@ -34,6 +34,7 @@ from entrepot.services.joining import known_upload
 from entrepot.services.objects import Objects
 from entrepot.services.places import allowed, can_read, reading
 from entrepot.services.placing import COPY_BYTES, Placing
+from entrepot.services.sharing import owner_of
 from entrepot.services.staging import StagingAreas
 from entrepot.services.uploads import LIFE_SECONDS
 from entrepot.storage.blobs import BlobStore
@@ -67,9 +68,10 @@ class Multipart:
             bucket, _ = allowed(tx, principal, Action.CREATE, name)
             object_key(name.key, MAX_AREA_KEY_BYTES if bucket.areas else MAX_KEY_BYTES)
             now = self.now()
+            extra = {**facts.extra, "owner": owner_of(bucket, facts.extra.get("owner", ""))}
             carried = {
                 "numbered": True, "type": facts.content_type, "labels": dict(facts.metadata),
-                "extra": dict(facts.extra), "want": want.value, "principal": principal.name,
+                "extra": extra, "want": want.value, "principal": principal.name,
                 "project": principal.project,
             }  # fmt: skip
             uploads.begin(

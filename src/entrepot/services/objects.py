@@ -37,9 +37,10 @@ from entrepot.names import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, object_key
 from entrepot.principals import Action, Principal
 from entrepot.services.keeping import Keeping
 from entrepot.services.names import Names, id_of
-from entrepot.services.places import allowed, can_read, hide_missing, holder_of, reading
+from entrepot.services.places import allowed, can_read, hide_missing, holder_of, is_allowed, reading
 from entrepot.services.retention import default_retention
 from entrepot.services.room import Room
+from entrepot.services.sharing import owner_of
 from entrepot.storage.blobs import DAY, BlobStore, Received
 
 MAX_LABELS_BYTES: Final = 2048
@@ -158,11 +159,12 @@ class Objects:
         """The bucket, and what must hold in the commit. Raises: as `put`, before any of its bytes are taken."""
         bucket, resource = allowed(tx, principal, Action.CREATE, name)
         object_key(name.key, MAX_AREA_KEY_BYTES if bucket.areas else MAX_KEY_BYTES)
-        if condition.absent or condition.etag is not None:  # for certain only within the commit
+        if condition != ALWAYS:  # for certain only within the commit
             old = objects.find(tx, bucket, name.key)
             objects.check(None if old and objects.is_over(old, self.now()) else old, condition)
-        overwrite = may(principal, Action.OVERWRITE, resource)
-        return bucket, Condition(condition.absent, condition.etag, overwrite)
+        action = Action.OVERWRITE
+        overwrite = may(principal, action, resource) or is_allowed(tx, principal, action, bucket, name.key)
+        return bucket, replace(condition, overwrite=overwrite)
 
     async def _name(
         self,
@@ -209,6 +211,9 @@ class Objects:
         if "object-lock" in bucket.config and "retention" not in facts.extra:
             kept = default_retention(bucket.config["object-lock"], now)
             facts = replace(facts, extra={**facts.extra, "retention": kept}) if kept else facts
+        if "owner" in facts.extra and owner_of(bucket, facts.extra["owner"]) == bucket.project:
+            extra = {name: value for name, value in facts.extra.items() if name != "owner"}
+            facts = replace(facts, extra=extra)
         stored = objects.point(tx, bucket, key, blob.digest, blob.size, etag, facts, condition, now, released=released)
         audit.record(
             tx, principal, "put", now, project_id=bucket.project_id, name=f"{bucket.name}/{key}", digest=blob.digest.hex

@@ -6,7 +6,7 @@ from typing import Final
 from entrepot.auth.permissions import authorize, may
 from entrepot.catalog import listing, objects, projects
 from entrepot.catalog.database import Transaction
-from entrepot.errors import Denied, NoBucket
+from entrepot.errors import Denied, Hidden, NoBucket, NotFound
 from entrepot.model import Bucket, Digest, Instant, ObjectName, VersionId
 from entrepot.principals import Action, Area, AreaKind, Kind, Principal, Resource, Role
 from entrepot.services import sharing
@@ -78,14 +78,23 @@ def decide(
             raise Denied("the policy of the bucket forbids this")
         if said and not principal.grant:
             return resource
-    if (
-        not may(principal, action, resource)
-        and key
-        and sharing.object_says(tx, principal, action, bucket, key, version)
-    ):
-        return resource
+    if key and not may(principal, action, resource):
+        if sharing.object_says(tx, principal, action, bucket, key, version):
+            return resource
+        missing = action is Action.GET and sharing.version_in(tx, bucket, key, version) is None
+        if missing and is_allowed(tx, _listing(principal), Action.LIST, bucket, key):
+            raise NotFound("no such object")
     authorize(principal, action, resource)
     return resource
+
+
+def is_allowed(tx: Transaction, principal: Principal, action: Action, bucket: Bucket, key: str) -> bool:
+    """Whether the principal may do that there."""
+    try:
+        decide(tx, principal, action, bucket, key)
+    except (Denied, Hidden):
+        return False
+    return True
 
 
 def reading(principal: Principal, version: VersionId | None = None) -> Principal:
@@ -96,9 +105,13 @@ def reading(principal: Principal, version: VersionId | None = None) -> Principal
 
 def hide_missing(tx: Transaction, principal: Principal, bucket: Bucket, key: str) -> None:
     """Nothing, if the principal may know which names there are. Raises: Hidden; Unauthenticated."""
-    asked = replace(principal, origin=replace(principal.origin, operation="s3:ListBucket"))
     if not principal.grant:
-        decide(tx, asked, Action.LIST, bucket, key)
+        decide(tx, _listing(principal), Action.LIST, bucket, key)
+
+
+def _listing(principal: Principal) -> Principal:
+    """The principal, asking which names there are, whatever it does with them."""
+    return replace(principal, origin=replace(principal.origin, operation="s3:ListBucket"))
 
 
 def _mends_policy(principal: Principal, action: Action, bucket: Bucket, key: str) -> bool:

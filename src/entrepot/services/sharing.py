@@ -8,7 +8,7 @@ from typing import Final
 
 from entrepot.auth import bucket_policy
 from entrepot.auth.bucket_policy import ARN, PolicyRequest
-from entrepot.auth.grants import Grant, canonical_id, permits
+from entrepot.auth.grants import Grant, canonical_id, full_control, permits
 from entrepot.auth.permissions import NEEDS
 from entrepot.catalog import objects, projects
 from entrepot.catalog.database import Transaction
@@ -64,19 +64,29 @@ def object_says(
         wanted = "READ"
     else:
         return False
-    found = _version(tx, bucket, key, version)
-    if found is None or not found.extra.get("acl") or principal.grant:
+    found = version_in(tx, bucket, key, version)
+    if found is None or principal.grant:
         return False
-    grants = _heeded(bucket, found.extra["acl"])
+    grants = _heeded(bucket, found.extra.get("acl") or [full_control(found.owner)])
     return permits(grants, _ids(tx, principal, action), principal.kind is not Kind.ANONYMOUS, wanted)
 
 
-def _heeded(bucket: Bucket, grants: "list[Grant] | tuple[Grant, ...]") -> list[Grant]:
-    """The grants that count: none where the bucket's owner enforces that, none to everybody where that is blocked."""
+def owner_of(bucket: Bucket, writer: str) -> str:
+    """The project whose a new object is: that of its writer, if the bucket leaves it to others; "": to the bucket's."""
+    enforced = bucket.config.get("ownershipControls") == "BucketOwnerEnforced"
+    return bucket.project if enforced or not writer else writer
+
+
+def _heeded(bucket: Bucket, grants: Sequence[Grant]) -> list[Grant]:
+    """The grants that count: none where the bucket's owner enforces that, none to everybody where that is blocked.
+
+    Where there are areas, none to the bucket's own project: its roles do not open them either.
+    """
     if bucket.config.get("ownershipControls") == "BucketOwnerEnforced":
         return []
     blocked = bucket.config.get("publicAccessBlock", {}).get("IgnorePublicAcls")
-    return [grant for grant in grants if not (blocked and grant["kind"] == "group")]
+    own = canonical_id(bucket.project) if bucket.areas else ""
+    return [grant for grant in grants if grant["who"] != own and not (blocked and grant["kind"] == "group")]
 
 
 def _policy_says(
@@ -99,7 +109,7 @@ def _policy_says(
     if key and any(
         one["key"].startswith(_TAG) for found in policy["read"]["statements"] for one in found["conditions"]
     ):
-        stored = _version(tx, bucket, key, version)
+        stored = version_in(tx, bucket, key, version)
         words |= {f"{_TAG}{name}": [text] for name, text in (stored.extra.get("tags", {}) if stored else {}).items()}
     where = f"{bucket.name}/{key}" if key and operation not in bucket_policy.BUCKET_ACTIONS else bucket.name
     return bucket_policy.decide(policy["read"], PolicyRequest(ids, operation, f"{ARN}{where}", words))
@@ -111,7 +121,7 @@ def denies_some(bucket: Bucket) -> bool:
     return policy is not None and any(found["effect"] == "deny" for found in policy["read"]["statements"])
 
 
-def _version(tx: Transaction, bucket: Bucket, key: str, version: VersionId | None) -> StoredObject | None:
+def version_in(tx: Transaction, bucket: Bucket, key: str, version: VersionId | None) -> StoredObject | None:
     """The very version that is asked for: the grants of another say nothing of it."""
     return objects.find(tx, bucket, key) if version is None else objects.find_any(tx, bucket, key, version.number)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from entrepot.auth import bucket_policy
-from entrepot.auth.grants import Grant, canonical_id, is_public
+from entrepot.auth.grants import Grant, canonical_id, full_control, is_public
 from entrepot.model import Bucket, Clock
 from entrepot.principals import Action, Principal, Role
 from entrepot.protocols.base import Request, Response
@@ -86,7 +86,8 @@ class BucketCalls:
         except TakenElsewhere as error:
             message = "The requested bucket name is not available. Select a different name and try again."
             raise S3Error("BucketAlreadyExists", message) from error
-        if not made and grants is not None and grants != found.config.get("acl"):
+        private = [full_control(found.project)]
+        if not made and (grants or private) != found.config.get("acl", private):
             raise S3Error("BucketAlreadyExists", "The bucket exists, with another ACL.")
         return Response(200, [*responses.with_id(request), (b"location", f"/{name}".encode())])
 
@@ -110,6 +111,8 @@ class BucketCalls:
                 [*responses.with_id(request), (b"content-type", b"application/json")],
                 config[what]["text"].encode(),
             )
+        if what == "acl":
+            return responses.xml_response(request, await self.written_acl(found.project, config.get("acl")))
         return responses.xml_response(request, self._document(found, config, what))
 
     def _document(self, found: Bucket, config: Mapping[str, Any], what: str) -> bytes:
@@ -120,12 +123,9 @@ class BucketCalls:
                 return xml.document(
                     "VersioningConfiguration", ("Status", found.versioning) if found.versioning else None
                 )
-            case "acl":
-                owner = canonical_id(found.project)
-                grants = config.get("acl") or acl.canned("private", owner, owner)
-                return acl.write_acl(owner, found.project, grants, lambda who: found.project if who == owner else who)
             case "policyStatus":
-                public = "policy" in config and bucket_policy.is_public(config["policy"]["read"])
+                by_policy = "policy" in config and bucket_policy.is_public(config["policy"]["read"])
+                public = found.public or by_policy or is_public(config.get("acl", ()))
                 return xml.document("PolicyStatus", ("IsPublic", xml.boolean(public)))
             case "cors":
                 return cors.write_cors(config[what])
@@ -182,6 +182,7 @@ class BucketCalls:
             if bucket_policy.is_public(read) and found.config.get("publicAccessBlock", {}).get("BlockPublicPolicy"):
                 raise _blocked()
             return {"text": data.decode(), "read": read}
+        check_acls(found)
         if data:
             return check_public(found, acl.read_acl(data, known.__contains__))
         grants = await self.grants(proven.headers, found.project)
@@ -189,9 +190,16 @@ class BucketCalls:
             raise invalid_request("Your request was missing a required header: x-amz-acl")
         return check_public(found, grants)
 
-    async def known_ids(self) -> frozenset[str]:
-        """Canonical ids of all projects."""
+    async def known_ids(self) -> Mapping[str, str]:
+        """Canonical ids of all projects, with their names."""
         return await self.buckets.canonical_ids()
+
+    async def written_acl(self, owner: str, grants: list[Grant] | None) -> bytes:
+        """The grants of what that project owns, as a document; none: it is the owner's alone."""
+        names = await self.known_ids()
+        return acl.write_acl(
+            canonical_id(owner), owner, grants or [full_control(owner)], lambda who: names.get(who, who)
+        )
 
     async def grants(self, headers: Mapping[str, str], project: str, bucket_project: str = "") -> list[Grant] | None:
         """The grants headers ask for; None if they ask for none. Raises: S3Error."""
@@ -226,6 +234,12 @@ class BucketCalls:
 
         await self.buckets.configure(principal, call.bucket, change)
         return Response(204, responses.with_id(request))
+
+
+def check_acls(bucket: Bucket) -> None:
+    """Nothing, if grants count there. Raises: S3Error if the bucket's owner enforces that none do."""
+    if bucket.config.get("ownershipControls") == "BucketOwnerEnforced":
+        raise S3Error("AccessControlListNotSupported", "The bucket does not allow ACLs")
 
 
 def check_public(bucket: Bucket, grants: list[Grant]) -> list[Grant]:

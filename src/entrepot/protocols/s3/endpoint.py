@@ -158,7 +158,8 @@ class S3(Endpoint[AnyCall]):
             bucket = requests.resource(request, self.hosts)[1:].partition(b"/")[0].decode("latin-1")
             found = await self.buckets.buckets.public(bucket)
             if found and "cors" in found.config:
-                allowed = cors.simple(found.config["cors"], origin, request.method)
+                asked = request.header(b"access-control-request-method")
+                allowed = cors.simple(found.config["cors"], origin, asked or request.method)
                 if len(allowed) > 1:
                     answer.headers = [one for one in answer.headers if one[0] != b"cross-origin-resource-policy"]
                 answer.headers += allowed

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from entrepot.auth.grants import Grant, canonical_id
+from entrepot.auth.grants import canonical_id
 from entrepot.model import Bucket, Clock, Facts, StoredObject
-from entrepot.principals import Action, Principal
+from entrepot.principals import Action, Kind, Principal
 from entrepot.protocols.base import Request, Response
 from entrepot.protocols.s3 import acl, lock, responses, tagging
-from entrepot.protocols.s3.buckets import BucketCalls, check_public
+from entrepot.protocols.s3.buckets import BucketCalls, check_acls, check_public
 from entrepot.protocols.s3.calls import Call
 from entrepot.protocols.s3.errors import S3Error, invalid_request
 from entrepot.protocols.s3.objects import bypasses, name_of, version_header, version_of
@@ -33,16 +33,18 @@ class FactCalls:
     now: Clock
 
     async def asked(self, call: Call, principal: Principal, proven: Proven, facts: Facts) -> Facts:
-        """The same facts, with the grants and locks the headers of a write ask for. Raises: S3Error; Denied."""
+        """The same facts, with who writes, and the grants and locks the headers ask for. Raises: S3Error; Denied."""
         headers = proven.headers
+        if principal.kind is not Kind.ANONYMOUS:
+            facts = replace(facts, extra={**facts.extra, "owner": principal.project})
         grants_asked = "x-amz-acl" in headers or any(name.startswith("x-amz-grant-") for name in headers)
         locks = [headers.get(name) for name in _LOCK_HEADERS]
         if not grants_asked and not any(locks):
             return facts
-        bucket = await self.buckets.buckets.find(principal, call.bucket, Action.GET if not call.key else Action.CREATE)
+        bucket = await self.buckets.buckets.find(principal, call.bucket, Action.CREATE, call.key)
         extra: dict[str, Any] = dict(facts.extra)
         if grants_asked:
-            extra |= await self._grants(headers, principal, bucket)
+            extra |= await self._grants(headers, extra.get("owner", bucket.project), bucket)
         if any(locks):
             if "object-lock" not in bucket.config:
                 raise invalid_request(NO_LOCK)
@@ -52,30 +54,29 @@ class FactCalls:
             extra |= {"hold": hold} if hold is not None else {}
         return replace(facts, extra=extra)
 
-    async def _grants(self, headers: Mapping[str, str], principal: Principal, bucket: Bucket) -> dict[str, Any]:
+    async def _grants(self, headers: Mapping[str, str], owner: str, bucket: Bucket) -> dict[str, Any]:
         """What an object keeps of the grants that are asked for: nothing, if only its owner is meant."""
-        if bucket.config.get("ownershipControls") == "BucketOwnerEnforced":
-            if headers.get("x-amz-acl") == "bucket-owner-full-control":
-                return {}
-            raise S3Error("AccessControlListNotSupported", "The bucket does not allow ACLs")
-        grants = await self.buckets.grants(headers, principal.project, bucket.project)
+        ownership = bucket.config.get("ownershipControls", "ObjectWriter")
+        if ownership != "ObjectWriter" and headers.get("x-amz-acl") == "bucket-owner-full-control":
+            return {"owner": bucket.project}
+        check_acls(bucket)
+        grants = await self.buckets.grants(headers, owner, bucket.project)
         if headers.get("x-amz-acl") == "private" or grants is None:
             return {}
-        return {"acl": check_public(bucket, grants), "owner": principal.project}
+        return {"acl": check_public(bucket, grants)}
 
     async def show(self, call: Call, principal: Principal, request: Request, what: str) -> Response:
         """GET ?what."""
         stored, bucket = await self.objects.names.describe(principal, name_of(call), version_of(call.query))
-        return responses.xml_response(request, self._document(stored, bucket, what), version_header(stored))
+        if what == "acl":
+            found = await self.buckets.written_acl(stored.owner, stored.extra.get("acl"))
+        else:
+            found = self._document(stored, bucket, what)
+        return responses.xml_response(request, found, version_header(stored))
 
     def _document(self, stored: StoredObject, bucket: Bucket, what: str) -> bytes:
         extra = stored.extra
         match what:
-            case "acl":
-                project = extra.get("owner", stored.project)
-                owner = canonical_id(project)
-                grants = extra.get("acl") or acl.canned("private", owner, owner)
-                return acl.write_acl(owner, project, grants, lambda who: project if who == owner else who)
             case "tagging":
                 return tagging.write_tags(extra.get("tags", {}))
             case _:
@@ -90,17 +91,17 @@ class FactCalls:
     async def set(self, call: Call, principal: Principal, request: Request, proven: Proven, what: str) -> Response:
         """PUT ?what."""
         data = await proven.document(request)
-        change = await self._change(call, principal, data, proven, what)
+        change = await self._change(data, proven, what)
         stored = await self.objects.names.change_extra(principal, name_of(call), version_of(call.query), change)
         return Response(200, [*responses.with_id(request), *version_header(stored)])
 
-    async def _change(self, call: Call, principal: Principal, data: bytes, proven: Proven, what: str) -> Any:
+    async def _change(self, data: bytes, proven: Proven, what: str) -> Any:
         """What the body says, as a change of what an object keeps."""
         if what == "tagging":
             tags = tagging.read_tags(data, OBJECT_TAGS)
             return lambda stored, bucket: {**stored.extra, "tags": tags}
         if what == "acl":
-            return await self._change_of_grants(principal, data, proven)
+            return await self._change_of_grants(data, proven)
         if what == "legal-hold":
             hold = lock.read_legal_hold(data)
             return lambda stored, bucket: {**_lockable(stored, bucket), "hold": hold}
@@ -114,17 +115,18 @@ class FactCalls:
 
         return keep
 
-    async def _change_of_grants(self, principal: Principal, data: bytes, proven: Proven) -> Any:
-        known = await self.buckets.known_ids()
-        read: list[Grant] | None = acl.read_acl(data, known.__contains__) if data else None
-        headed = read if read is not None else await self.buckets.grants(proven.headers, principal.project)
-        if headed is None:
+    async def _change_of_grants(self, data: bytes, proven: Proven) -> Any:
+        """For an object, whose owner stays who it was."""
+        known = (await self.buckets.known_ids()).__contains__
+        canned = "" if data else proven.headers.get("x-amz-acl", "")
+        read = acl.read_acl(data, known) if data else acl.header_grants(proven.headers, known)
+        if not data and not canned and not read:
             raise S3Error("MissingSecurityHeader", "Your request was missing a required header")
 
         def grant(stored: StoredObject, bucket: Bucket) -> Mapping[str, Any]:
-            if bucket.config.get("ownershipControls") == "BucketOwnerEnforced":
-                raise S3Error("AccessControlListNotSupported", "The bucket does not allow ACLs")
-            return {**stored.extra, "acl": check_public(bucket, headed)}
+            check_acls(bucket)
+            owners = canonical_id(stored.owner), canonical_id(bucket.project)
+            return {**stored.extra, "acl": check_public(bucket, acl.canned(canned, *owners) if canned else read)}
 
         return grant
 

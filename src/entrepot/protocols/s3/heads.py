@@ -119,5 +119,16 @@ def checksum_headers(stored: StoredObject, blob: Blob, *, whole: bool = False) -
     return headers
 
 
+def part_checksum_headers(stored: StoredObject, checksum: str | None) -> list[Header]:
+    """The checksum of one part, in hex, as the object's own is shown."""
+    known = stored.extra.get("checksum")
+    if not known or checksum is None:
+        return []
+    return [
+        (f"{PREFIX}{known['algorithm'].lower()}".encode(), base64_of(checksum).encode()),
+        (b"x-amz-checksum-type", known["type"].encode()),
+    ]
+
+
 def _encoded(text: str) -> bytes:
     return text.encode("latin-1", "replace")

@@ -122,7 +122,7 @@ class ListCalls:
                 continue
             facts: tuple[xml.Item, ...] = (
                 ("Key", shape(item.key)), ("VersionId", item.version_id or "null"), ("IsLatest", xml.boolean(latest)),
-                ("LastModified", iso(item.created_at)), owner_item(item.project, "Owner"),
+                ("LastModified", iso(item.created_at)), owner_item(item.owner, "Owner"),
             )  # fmt: skip
             if item.marker:
                 items.append(("DeleteMarker", *facts))
@@ -188,9 +188,7 @@ def _contents(item: StoredObject, shape: Shape, owned: bool) -> xml.Written:
         else ""
     )
     owner = (
-        f"<Owner><ID>{canonical_id(item.project)}</ID><DisplayName>{item.project}</DisplayName></Owner>"
-        if owned
-        else ""
+        f"<Owner><ID>{canonical_id(item.owner)}</ID><DisplayName>{item.owner}</DisplayName></Owner>" if owned else ""
     )
     return xml.Written(
         f"<Contents><Key>{xml.text(shape(item.key))}</Key><LastModified>{iso(item.created_at)}</LastModified>"

@@ -29,10 +29,10 @@ from entrepot.protocols.s3.objects import (
     copying,
     facts_of,
     iso,
+    made_header,
     name_of,
     part_number,
     quoted,
-    version_header,
 )
 from entrepot.protocols.s3.proofs import Proven
 from entrepot.services.joining import Joined, Joining
@@ -141,7 +141,6 @@ class MultipartCalls:
         after = responses.count_of(query.get("part-number-marker"), 0, "part-number-marker", most=MAX_PARTS)
         rest = [part for part in parts if part.number > after]
         shown, known = rest[:most], upload.facts["extra"]["checksum"]
-        owner = upload.facts["project"]
         result = xml.document(
             "ListPartsResult", ("Bucket", call.bucket), ("Key", call.key), ("UploadId", upload.id),
             ("PartNumberMarker", after), ("NextPartNumberMarker", shown[-1].number if shown else 0),
@@ -153,7 +152,7 @@ class MultipartCalls:
                  (f"Checksum{known['algorithm']}", base64_of(part.checksum)) if part.checksum else None)
                 for part in shown
             ),
-            owner_item(owner, "Initiator"), owner_item(owner, "Owner"), ("StorageClass", "STANDARD"),
+            *_whose(upload), ("StorageClass", "STANDARD"),
         )  # fmt: skip
         return responses.xml_response(request, result)
 
@@ -201,7 +200,7 @@ class MultipartCalls:
             ("Bucket", call.bucket), ("Key", call.key), ("ETag", quoted(stored.etag)),
             *responses.checksum_items(heads.checksum_of(stored.extra, blob)),
         )  # fmt: skip
-        return responses.xml_response(request, result, version_header(stored))
+        return responses.xml_response(request, result, made_header(stored))
 
     async def _extra(self, call: Call, principal: Principal) -> Mapping[str, str]:
         """Algorithm and type of the upload's checksum."""
@@ -218,10 +217,9 @@ class MultipartCalls:
 def _upload_item(one: Upload | CommonPrefix, shape: Shape) -> xml.Item:
     if isinstance(one, CommonPrefix):
         return "CommonPrefixes", ("Prefix", shape(one.prefix))
-    owner = one.facts["project"]
     return (
-        "Upload", ("Key", shape(one.name or "")), ("UploadId", one.id), owner_item(owner, "Initiator"),
-        owner_item(owner, "Owner"), ("StorageClass", "STANDARD"), ("Initiated", iso(one.created_at)),
+        "Upload", ("Key", shape(one.name or "")), ("UploadId", one.id), *_whose(one),
+        ("StorageClass", "STANDARD"), ("Initiated", iso(one.created_at)),
         *_checksum_words(one.facts["extra"]["checksum"], one.facts["extra"]),
     )  # fmt: skip
 
@@ -249,6 +247,11 @@ def _checksum_words(known: Mapping[str, str], extra: Mapping[str, object]) -> li
     if not extra.get("asked"):
         return []
     return [("ChecksumAlgorithm", known["algorithm"]), ("ChecksumType", known["type"])]
+
+
+def _whose(upload: Upload) -> list[xml.Item]:
+    """Who began an upload, and whose its object will be."""
+    return [owner_item(upload.facts["project"], "Initiator"), owner_item(upload.facts["extra"]["owner"], "Owner")]
 
 
 def _wanted(data: bytes) -> list[Named]:

@@ -60,11 +60,11 @@ class ObjectCalls:
         stored, blob = await self.objects.find(principal, name_of(call), version_of(call.query))
         if stored.bucket == DIGESTS and request.method == "HEAD":
             await self.objects.tell(principal, stored.digest)  # whoever is told they are here finds them here
-        part, headers = await self._part(call, request, stored, blob)
+        told = proven.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED"
+        part, headers = await self._part(call, request, stored, blob, told=told)
         what = Representation(stored.size, stored.etag, stored.created_at)
-        mode = proven.headers.get("x-amz-checksum-mode", "").upper()
         shown = heads.shown(stored, call.query, signed=proven.signed)
-        whole = heads.checksum_headers(stored, blob, whole=True) if mode == "ENABLED" else ()
+        whole = heads.checksum_headers(stored, blob, whole=True) if told else ()
         if not proven.in_header:
             shown = _for_browsers(shown, stored, call.query)
         try:
@@ -79,9 +79,9 @@ class ObjectCalls:
             return answer
 
     async def _part(
-        self, call: Call, request: Request, stored: StoredObject, blob: Blob
+        self, call: Call, request: Request, stored: StoredObject, blob: Blob, *, told: bool
     ) -> tuple[Span | None, list[Header]]:
-        """The bytes of the part that is asked for, and the header that says how many there are."""
+        """The bytes of the part that is asked for, how many there are, and if it is to be `told` its checksum."""
         if "partNumber" not in call.query:
             return None, []
         if request.header(b"range") is not None:
@@ -92,8 +92,9 @@ class ObjectCalls:
             raise S3Error("InvalidPartNumber", "The requested partnumber is not satisfiable")
         if not parts:
             return Span(0, blob.size) if blob.size else None, []
-        start, size = parts[number - 1].start, parts[number - 1].size
-        return Span(start, start + size), [(b"x-amz-mp-parts-count", str(len(parts)).encode())]
+        one = parts[number - 1]
+        sums = heads.part_checksum_headers(stored, one.checksum) if told else []
+        return Span(one.start, one.start + one.size), [(b"x-amz-mp-parts-count", str(len(parts)).encode()), *sums]
 
     async def put(self, call: Call, principal: Principal, request: Request, proven: Proven, asked: Asked) -> Response:
         """PUT."""
@@ -143,7 +144,7 @@ class ObjectCalls:
             old, stored, blob = await self.objects.copy(
                 principal, source, version, target, facts, condition_of(headers)
             )
-        answer = [*responses.with_id(request), *version_header(stored)]
+        answer = [*responses.with_id(request), *made_header(stored)]
         if old.version_id:
             answer.append((b"x-amz-copy-source-version-id", old.version_id.encode()))
         if headers.get("x-amz-checksum-algorithm"):
@@ -207,7 +208,7 @@ class ObjectCalls:
         listed = shown if checksum and any(part.checksum for part in shown) else []
         return (
             "ObjectParts",
-            ("TotalPartsCount", len(parts)),
+            ("PartsCount", len(parts)),
             ("PartNumberMarker", after),
             ("NextPartNumberMarker", shown[-1].number if shown else 0),
             ("MaxParts", most),
@@ -309,13 +310,13 @@ def copying(source: ObjectName) -> Iterator[None]:
 def condition_of(headers: Mapping[str, str]) -> Condition:
     """What must hold for a write. Raises: S3Error for conditions S3 does not have."""
     match, none = headers.get("if-match"), headers.get("if-none-match")
-    if none is not None and none.strip() != "*":
+    if none is not None and "," in none:
         raise S3Error("NotImplemented", "A header you provided implies functionality that is not implemented.")
     if match is not None and none is not None:
         raise S3Error("NotImplemented", "If-Match and If-None-Match cannot be used together.")
-    if match is None and none is None:
-        return ALWAYS
-    return Condition(absent=none is not None, etag=match.strip('"') if match is not None else None)
+    if none is None:
+        return ALWAYS if match is None else Condition(etag=match.strip('"'))
+    return Condition(absent=True) if none.strip() == "*" else Condition(other_than=none.strip().strip('"'))
 
 
 def conditions_of(etag: str) -> Condition:
@@ -330,7 +331,12 @@ def bypasses(headers: Mapping[str, str]) -> bool:
 
 def put_headers(stored: StoredObject, blob: Blob) -> list[Header]:
     """What the answer to a write shows of the new object."""
-    return [(b"etag", quoted(stored.etag).encode()), *version_header(stored), *heads.checksum_headers(stored, blob)]
+    return [(b"etag", quoted(stored.etag).encode()), *made_header(stored), *heads.checksum_headers(stored, blob)]
+
+
+def made_header(stored: StoredObject) -> list[Header]:
+    """The id of a version that was just made; AWS does not tell `null`."""
+    return [] if stored.unversioned else version_header(stored)
 
 
 def version_header(stored: StoredObject) -> list[Header]:

@@ -40,7 +40,9 @@ def header_tags(text: str) -> dict[str, str]:
     if not text.isascii():
         raise invalid_argument(_HEADER)
     pairs = [pair.partition("=") for pair in text.split("&") if pair]
-    tags = [(_decoded(key), _decoded(value)) for key, _, value in pairs]
+    tags = sorted(
+        (_decoded(key), _decoded(value)) for key, _, value in pairs
+    )  # as in a query, their order says nothing
     keys = [key for key, _ in tags]
     if "" in keys or len(set(keys)) < len(keys):
         raise invalid_argument(_HEADER)
