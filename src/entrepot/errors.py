@@ -129,6 +129,10 @@ class Unauthenticated(Denied):
     """No proof of who is calling, or a wrong, expired or revoked one."""
 
 
+class Locked(Denied):
+    """A lock keeps it as it is: a retention date or a legal hold."""
+
+
 class Unavailable(EntrepotError):
     """It may work later."""
 

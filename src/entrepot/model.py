@@ -202,6 +202,11 @@ class Bucket:
     config: Mapping[str, Any] = field(default_factory=dict)
     """What protocols keep of a bucket, each under its own word: JSON."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody may read and list it: it was made public, and nobody has closed it over that."""
+        return self.public and not self.config.get("publicAccessBlock", {}).get("RestrictPublicBuckets")
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectName:

@@ -28,7 +28,8 @@ Fields = Sequence[tuple[str, str]]
 
 MAX_POLICY_BYTES: Final = 20 * 1024
 UNCONDITIONED: Final = frozenset({"file", "policy", "signature", "x-amz-signature", "awsaccesskeyid"})
-"""Fields that need no condition, beside every `x-ignore-*`."""
+"""Fields that need no condition, beside those that begin with `_FREE`."""
+_FREE: Final = ("x-ignore-", "x-amz-checksum-")
 
 _EXPIRATION: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?Z\Z", re.ASCII)
 _V4_WORDS: Final = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature", "policy")
@@ -118,7 +119,7 @@ def check(policy_base64: str, fields: Fields, bucket: str, now: Instant) -> Poli
     if now >= expires_at:
         raise Expired("the form's policy has expired", advice="ask for a new form")
     sent = form_table(fields)
-    sent_names = {name for name in sent if name not in UNCONDITIONED and not name.startswith("x-ignore-")}
+    sent_names = {name for name in sent if name not in UNCONDITIONED and not name.startswith(_FREE)}
     if extra := sorted((sent_names | {"bucket"}) - {condition.name for condition in conditions}):
         raise BadProof(f"the policy has no condition for {', '.join(extra)}")
     if sent.get("bucket", bucket) != bucket:

@@ -278,7 +278,7 @@ class Endpoint(Generic[CallT]):
 
     def origin(self, call: CallT, request: Request) -> Origin:
         """How the request came in, as services and the audit are told."""
-        return Origin(request.address, self.name, request.id)
+        return Origin(request.address, self.name, request.id, words=lambda: words_of(request))
 
     async def act(self, call: CallT, principal: Principal, request: Request) -> Response:
         """Do it."""
@@ -313,6 +313,17 @@ class Endpoint(Generic[CallT]):
         if principal.id:
             request.wire.proven()
         return principal
+
+
+def words_of(request: Request) -> dict[str, Sequence[str]]:
+    """What a bucket's policy may ask of any request, by condition key."""
+    found: dict[str, Sequence[str]] = {"aws:SecureTransport": [str(request.scheme == "https").lower()]}
+    if request.address:
+        found["aws:SourceIp"] = [request.address]
+    referer = request.header(b"referer")
+    if referer is not None:
+        found["aws:Referer"] = [referer]
+    return found
 
 
 def with_origin(principal: Principal, origin: Origin) -> Principal:

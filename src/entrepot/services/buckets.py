@@ -1,16 +1,19 @@
 """Buckets as S3 clients see them: one name space for all, versions, and what protocols keep of each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from entrepot.auth.grants import canonical_id
+from entrepot.auth.grants import canonical_id, is_public
 from entrepot.auth.permissions import authorize, require_known
 from entrepot.catalog import audit, projects
 from entrepot.catalog.database import Catalog, Transaction
-from entrepot.model import Bucket, Clock
+from entrepot.errors import Denied, NotFound
+from entrepot.model import Bucket, Clock, ObjectName, VersionId
 from entrepot.principals import Action, Principal, Resource
-from entrepot.services.places import decide, find_bucket
+from entrepot.services import sharing
+from entrepot.services.identity import DEFAULT_PROJECT
+from entrepot.services.places import allowed, asking, check_not_denied, decide, find_bucket
 
 
 class TakenElsewhere(Exception):
@@ -35,24 +38,55 @@ class Buckets:
 
         return await self.catalog.read(look_up)
 
-    async def find(self, principal: Principal, name: str, action: Action, key: str = "") -> Bucket:
-        """That bucket, of the caller's project or the oldest, if that may be done to it, or to a key in it.
+    async def find(
+        self, principal: Principal, name: ObjectName, action: Action, version: VersionId | None = None
+    ) -> Bucket:
+        """The bucket of `name`, if that may be done to it, or to the key in it. Raises: NoBucket; Denied."""
+        return await self.catalog.probe(lambda tx: allowed(tx, principal, action, name, version)[0])
 
-        Raises: NoBucket; Denied.
+    async def may(self, principal: Principal, name: ObjectName, action: Action) -> bool:
+        """Whether the principal may do that there."""
+        try:
+            await self.find(principal, name, action)
+        except (Denied, NotFound):
+            return False
+        return True
+
+    async def check_may_be_allowed(self, principal: Principal, name: ObjectName, action: Action) -> None:
+        """Nothing, if a role, policy or grant may let the principal do that to some key. Raises: NoBucket; Denied."""
+
+        def look_up(tx: Transaction) -> None:
+            bucket = find_bucket(tx, principal, name.bucket, name.project, anywhere=name.anywhere)
+            if not sharing.WORDS & bucket.config.keys():
+                decide(tx, principal, action, bucket)
+
+        await self.catalog.probe(look_up)
+
+    async def find_for_write(
+        self, principal: Principal, name: ObjectName, beside: Sequence[str], above: Sequence[str]
+    ) -> Bucket:
+        """The bucket of `name`, if the principal may create that key there, and what the write does beside it.
+
+        `beside` are operations that a policy may deny to who may create it, `above` those that take a right of their
+        own. Raises: NoBucket; Denied.
         """
 
         def look_up(tx: Transaction) -> Bucket:
-            found = find_bucket(tx, principal, name, anywhere=True)
-            decide(tx, principal, action, found, key)
-            return found
+            bucket, _ = allowed(tx, principal, Action.CREATE, name)
+            for operation in beside:
+                check_not_denied(tx, principal, operation, Action.CREATE, bucket, name.key)
+            for operation in above:
+                decide(tx, asking(principal, operation), Action.OVERWRITE, bucket, name.key)
+            return bucket
 
         return await self.catalog.probe(look_up)
 
-    async def public(self, name: str) -> Bucket | None:
+    async def public(self, name: ObjectName) -> Bucket | None:
         """That bucket as a stranger finds it, whatever it may do there."""
 
         def look_up(tx: Transaction) -> Bucket | None:
-            return projects.find_bucket(tx, "default", name) or projects.oldest_bucket(tx, name)
+            found = projects.find_bucket(tx, name.project or DEFAULT_PROJECT, name.bucket)
+            return found or (projects.oldest_bucket(tx, name.bucket) if name.anywhere else None)
 
         return await self.catalog.probe(look_up)
 
@@ -67,7 +101,8 @@ class Buckets:
 
         def create(tx: Transaction) -> tuple[Bucket, bool]:
             home = projects.known(tx, principal.project)
-            authorize(principal, Action.CREATE, Resource(home.id))
+            opens = is_public(config.get("acl", ()))
+            authorize(principal, Action.OVERWRITE if opens else Action.CREATE, Resource(home.id))
             found = projects.find_bucket(tx, home.name, name)
             if found:
                 return found, False
@@ -84,7 +119,7 @@ class Buckets:
     async def configure(
         self,
         principal: Principal,
-        name: str,
+        name: ObjectName,
         change: Callable[[Bucket], Mapping[str, Any]],
         *,
         versioning: str | None = None,
@@ -92,15 +127,14 @@ class Buckets:
         """The bucket with another configuration: `change` says which, or refuses. Raises: NoBucket; Denied."""
 
         def configure(tx: Transaction) -> Bucket:
-            found = find_bucket(tx, principal, name, anywhere=True)
-            decide(tx, principal, Action.OVERWRITE, found)
+            found, _ = allowed(tx, principal, Action.OVERWRITE, name)
             projects.lock_bucket(tx, found.id)
             found = projects.bucket_by_id(tx, found.id) or found
             config = change(found)
             projects.set_config(tx, found.id, config)
             if versioning is not None:
                 projects.set_versioning(tx, found.id, versioning)
-            audit.record(tx, principal, "configure bucket", self.now(), project_id=found.project_id, name=name)
+            audit.record(tx, principal, "configure bucket", self.now(), project_id=found.project_id, name=found.name)
             return replace(found, config=config)
 
         return await self.catalog.write(configure)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from entrepot.auth.permissions import may
 from entrepot.catalog import blobs, objects, parts, uploads, versions
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.parts import Part
 from entrepot.catalog.uploads import Piece, Upload
-from entrepot.errors import BadPart, EntrepotError, NoUpload, Unavailable
+from entrepot.errors import BadPart, Denied, EntrepotError, NoUpload, Unavailable
 from entrepot.model import Algorithm, Blob, Claims, Clock, Condition, Digest, Facts, ObjectName, StoredObject
 from entrepot.principals import Action, Principal
 from entrepot.services.objects import Objects
@@ -43,11 +44,13 @@ Join = Callable[[Sequence[Part]], tuple[list[Part], Joined]]
 
 def known_upload(tx: Transaction, principal: Principal, name: ObjectName, upload_id: str, *states: str) -> Upload:
     """The upload to that name, in one of those states. Raises: NoUpload; NoBucket; Denied."""
-    bucket, _ = allowed(tx, principal, Action.CREATE, name)
+    bucket, resource = allowed(tx, principal, Action.CREATE, name)
     found = uploads.find(tx, upload_id)
     fits = found and found.facts.get("numbered") and (found.bucket_id, found.name) == (bucket.id, name.key)
     if found is None or not fits or found.state not in states:
         raise NoUpload("no such upload")
+    if found.principal_id != principal.id and not may(principal, Action.CREATE, resource):
+        raise Denied("a guest sees to its own uploads only")
     return found
 
 

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from entrepot.catalog import audit, listing, objects, versions
 from entrepot.catalog.database import Catalog, Transaction
-from entrepot.errors import Denied, MarkerAsked, NotFound, NoVersion
+from entrepot.errors import Locked, MarkerAsked, NotFound, NoVersion
 from entrepot.failpoints import failpoint
 from entrepot.model import ALWAYS, Bucket, Clock, Condition, ObjectName, Page, StoredObject, VersionId, VersionPage
 from entrepot.names import is_key
 from entrepot.principals import Action, Principal
-from entrepot.services.places import allowed
+from entrepot.services.places import allowed, asking, is_allowed
 from entrepot.services.retention import is_locked
+
+BYPASS: Final = "s3:BypassGovernanceRetention"
+"""Passing over a GOVERNANCE lock, which takes a right of its own."""
 
 
 def id_of(stored: StoredObject) -> VersionId:
@@ -154,7 +157,8 @@ class Names:
         bypass: bool = False,
     ) -> Deletion:
         """As `delete`, within a commit."""
-        bucket, _ = allowed(tx, principal, Action.DELETE, name)
+        word = "s3:DeleteObject" if version is None else "s3:DeleteObjectVersion"
+        bucket, _ = allowed(tx, asking(principal, word), Action.DELETE, name)
         if not is_key(name.key):
             return Deletion(None, None)
         now = self.now()
@@ -163,8 +167,10 @@ class Names:
             removed, marker = objects.remove(tx, bucket, name.key, now, condition)
         else:
             old = objects.find_any(tx, bucket, name.key, version.number)
+            objects.check(old, condition)
+            bypass = bypass and is_allowed(tx, asking(principal, BYPASS), Action.DELETE, bucket, name.key)
             if old and is_locked(old.extra.get("retention"), old.extra.get("hold"), now, bypass):
-                raise Denied("the version is locked", why="it has a retention date or a legal hold")
+                raise Locked("the version is locked", why="it has a retention date or a legal hold")
             removed = objects.remove_version(tx, bucket, name.key, version.number, now)
         if removed or marker:
             digest = removed.digest.hex if removed and not removed.marker else None

@@ -1,5 +1,6 @@
 """Where a name lies and whose it is: from what a caller wrote to a bucket and the resource rights are asked on."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -33,7 +34,7 @@ def find_bucket(
 def resource_of(tx: Transaction, bucket: Bucket, key: str = "") -> Resource:
     """What rights are asked on for `key`, or for the whole bucket."""
     area = _area_of(tx, key) if bucket.areas else None
-    return Resource(bucket.project_id, bucket.public, area, bucket.name, key)
+    return Resource(bucket.project_id, bucket.is_open, area, bucket.name, key)
 
 
 def _area_of(tx: Transaction, key: str) -> Area:
@@ -82,10 +83,18 @@ def decide(
         if sharing.object_says(tx, principal, action, bucket, key, version):
             return resource
         missing = action is Action.GET and sharing.version_in(tx, bucket, key, version) is None
-        if missing and is_allowed(tx, _listing(principal), Action.LIST, bucket, key):
+        if missing and is_allowed(tx, asking(principal, "s3:ListBucket"), Action.LIST, bucket, key):
             raise NotFound("no such object")
     authorize(principal, action, resource)
     return resource
+
+
+def check_not_denied(
+    tx: Transaction, principal: Principal, operation: str, action: Action, bucket: Bucket, key: str
+) -> None:
+    """Nothing, if no policy denies what a request asks for beside what it does. Raises: Denied."""
+    if sharing.bucket_says(tx, asking(principal, operation), action, bucket, key, None) is False:
+        raise Denied("the policy of the bucket forbids this")
 
 
 def is_allowed(tx: Transaction, principal: Principal, action: Action, bucket: Bucket, key: str) -> bool:
@@ -97,21 +106,26 @@ def is_allowed(tx: Transaction, principal: Principal, action: Action, bucket: Bu
     return True
 
 
+def asking(principal: Principal, operation: str) -> Principal:
+    """The principal, asking for that, whatever it does beside it."""
+    return replace(principal, origin=replace(principal.origin, operation=operation))
+
+
+def with_words(principal: Principal, words: Mapping[str, Sequence[str]]) -> Principal:
+    """The principal, with more of what a policy may ask of its request."""
+    known = principal.origin.words
+    return replace(principal, origin=replace(principal.origin, words=lambda: {**(known() if known else {}), **words}))
+
+
 def reading(principal: Principal, version: VersionId | None = None) -> Principal:
     """The principal, asking for the bytes of a source, whatever it does with them."""
-    word = "s3:GetObject" if version is None else "s3:GetObjectVersion"
-    return replace(principal, origin=replace(principal.origin, operation=word))
+    return asking(principal, "s3:GetObject" if version is None else "s3:GetObjectVersion")
 
 
 def hide_missing(tx: Transaction, principal: Principal, bucket: Bucket, key: str) -> None:
     """Nothing, if the principal may know which names there are. Raises: Hidden; Unauthenticated."""
     if not principal.grant:
-        decide(tx, _listing(principal), Action.LIST, bucket, key)
-
-
-def _listing(principal: Principal) -> Principal:
-    """The principal, asking which names there are, whatever it does with them."""
-    return replace(principal, origin=replace(principal.origin, operation="s3:ListBucket"))
+        decide(tx, asking(principal, "s3:ListBucket"), Action.LIST, bucket, key)
 
 
 def _mends_policy(principal: Principal, action: Action, bucket: Bucket, key: str) -> bool:
@@ -132,7 +146,7 @@ def can_read(tx: Transaction, principal: Principal, digest: Digest, now: Instant
         if bucket is None or sharing.denies_some(bucket):
             continue  # a name may be denied there: nothing of it is read by digest alone
         if not bucket.areas or principal.kind is not Kind.USER or (principal.admin and not principal.job):
-            if may(principal, Action.GET, Resource(bucket.project_id, bucket.public, bucket=bucket.name)):
+            if may(principal, Action.GET, Resource(bucket.project_id, bucket.is_open, bucket=bucket.name)):
                 return True
         elif _holds_in_area(tx, principal, bucket_id, digest, now):
             return True

@@ -26,7 +26,30 @@ _OPERATIONS: Final = {
 }
 """What an action is in a policy's words, where the protocol does not say it more exactly."""
 _TAG: Final = "s3:existingobjecttag/"
-_ON_BUCKET: Final = {Action.LIST: "READ", Action.CREATE: "WRITE", Action.OVERWRITE: "WRITE", Action.DELETE: "WRITE"}
+_BY_BUCKET: Final = {
+    "s3:ListBucket": "READ",
+    "s3:ListBucketVersions": "READ",
+    "s3:ListBucketMultipartUploads": "READ",
+    "s3:PutObject": "WRITE",
+    "s3:DeleteObject": "WRITE",
+    "s3:AbortMultipartUpload": "WRITE",
+    "s3:ListMultipartUploadParts": "WRITE",
+    "s3:GetBucketAcl": "READ_ACP",
+    "s3:PutBucketAcl": "WRITE_ACP",
+}
+_BY_OBJECT: Final = {
+    "s3:GetObject": "READ",
+    "s3:GetObjectVersion": "READ",
+    "s3:GetObjectAttributes": "READ",
+    "s3:GetObjectVersionAttributes": "READ",
+    "s3:GetObjectAcl": "READ_ACP",
+    "s3:GetObjectVersionAcl": "READ_ACP",
+    "s3:PutObjectAcl": "WRITE_ACP",
+    "s3:PutObjectVersionAcl": "WRITE_ACP",
+}
+"""What grants on a bucket or an object open. Source: AWS, "Mapping of ACL permissions and policy permissions"."""
+_ATTRIBUTES: Final = "Attributes"
+"""Ends operations that tell of an object, which who may not read it may not ask either."""
 
 
 def bucket_says(
@@ -41,12 +64,7 @@ def bucket_says(
     member = bucket.project_id in principal.roles
     if said == "allow" and (member or not block.get("RestrictPublicBuckets") or not _is_public(bucket)):
         return True
-    operation = principal.origin.operation
-    if operation.endswith("Acl"):
-        permission = "WRITE_ACP" if operation.startswith("s3:Put") else "READ_ACP"
-        wanted = None if key else permission
-    else:
-        wanted = _ON_BUCKET.get(action) if key or action is Action.LIST else None
+    wanted = _BY_BUCKET.get(_operation(principal, action))
     grants = _heeded(bucket, bucket.config.get("acl", ()))
     if wanted and permits(grants, ids, principal.kind is not Kind.ANONYMOUS, wanted):
         return True
@@ -57,24 +75,23 @@ def object_says(
     tx: Transaction, principal: Principal, action: Action, bucket: Bucket, key: str, version: VersionId | None
 ) -> bool:
     """Whether grants of that object allow it: reading it, or its list of grants."""
-    operation = principal.origin.operation
-    if operation.endswith("Acl"):
-        wanted = "WRITE_ACP" if operation.startswith("s3:Put") else "READ_ACP"
-    elif action is Action.GET:
-        wanted = "READ"
-    else:
-        return False
-    found = version_in(tx, bucket, key, version)
-    if found is None or principal.grant:
+    wanted = _BY_OBJECT.get(_operation(principal, action))
+    found = version_in(tx, bucket, key, version) if wanted else None
+    if wanted is None or found is None or principal.grant:
         return False
     grants = _heeded(bucket, found.extra.get("acl") or [full_control(found.owner)])
     return permits(grants, _ids(tx, principal, action), principal.kind is not Kind.ANONYMOUS, wanted)
 
 
+def _operation(principal: Principal, action: Action) -> str:
+    """What is asked for in a policy's words; empty if it has none."""
+    return principal.origin.operation or _OPERATIONS.get(action, "")
+
+
 def owner_of(bucket: Bucket, writer: str) -> str:
-    """The project whose a new object is: that of its writer, if the bucket leaves it to others; "": to the bucket's."""
-    enforced = bucket.config.get("ownershipControls") == "BucketOwnerEnforced"
-    return bucket.project if enforced or not writer else writer
+    """The project whose a new object is: that of its writer, if there is one and the bucket leaves it to guests."""
+    own = bucket.areas or bucket.config.get("ownershipControls") == "BucketOwnerEnforced"
+    return bucket.project if own or not writer else writer
 
 
 def _heeded(bucket: Bucket, grants: Sequence[Grant]) -> list[Grant]:
@@ -102,8 +119,10 @@ def _policy_says(
     if policy is None:
         return None
     origin = principal.origin
-    operation = origin.operation or _OPERATIONS.get(action, "")
+    operation = _operation(principal, action)
     words: dict[str, Sequence[str]] = {"aws:SourceIp": [origin.address]} if origin.address else {}
+    if action is Action.LIST and key:
+        words["s3:prefix"] = [key]
     if origin.words:
         words |= origin.words()
     if key and any(
@@ -112,7 +131,9 @@ def _policy_says(
         stored = version_in(tx, bucket, key, version)
         words |= {f"{_TAG}{name}": [text] for name, text in (stored.extra.get("tags", {}) if stored else {}).items()}
     where = f"{bucket.name}/{key}" if key and operation not in bucket_policy.BUCKET_ACTIONS else bucket.name
-    return bucket_policy.decide(policy["read"], PolicyRequest(ids, operation, f"{ARN}{where}", words))
+    asked = {operation, operation.removesuffix(_ATTRIBUTES)}
+    said = {bucket_policy.decide(policy["read"], PolicyRequest(ids, one, f"{ARN}{where}", words)) for one in asked}
+    return "deny" if "deny" in said else said.pop() if len(said) == 1 else None
 
 
 def denies_some(bucket: Bucket) -> bool:

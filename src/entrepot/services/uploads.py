@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from entrepot.auth.permissions import authorize, may
 from entrepot.catalog import accounts, blobs, objects, projects, uploads
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.ids import text_id
@@ -34,7 +33,7 @@ from entrepot.names import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, object_key
 from entrepot.principals import Action, Principal
 from entrepot.services.identity import principal_of
 from entrepot.services.objects import Objects, check_labels
-from entrepot.services.places import allowed, can_read, resource_of
+from entrepot.services.places import allowed, can_read, decide, is_allowed
 from entrepot.services.staging import FINISHED, Area, Arrival, StagingAreas
 from entrepot.storage.assembly import Assembly
 from entrepot.storage.blobs import BlobStore, Received
@@ -119,9 +118,10 @@ class Uploads:
 
     def _may_begin(self, tx: Transaction, principal: Principal, wish: Wish) -> tuple[Bucket, Condition]:
         check_labels(wish.facts.metadata)
-        bucket, resource = allowed(tx, principal, Action.CREATE, wish.name)
+        bucket, _ = allowed(tx, principal, Action.CREATE, wish.name)
         object_key(wish.name.key, MAX_AREA_KEY_BYTES if bucket.areas else MAX_KEY_BYTES)
-        return bucket, Condition(wish.absent, None, may(principal, Action.OVERWRITE, resource))
+        overwrite = is_allowed(tx, principal, Action.OVERWRITE, bucket, wish.name.key)
+        return bucket, Condition(wish.absent, None, overwrite)
 
     def _look_around(self, tx: Transaction, principal: Principal, wish: Wish) -> tuple[Upload | None, bool]:
         """The upload that is already open for this wish, and whether bytes with these edges might be here."""
@@ -339,9 +339,8 @@ class Uploads:
         if bucket is None:
             raise NotFound("the bucket is gone")
         principal = principal_of(account, tuple(upload.facts["groups"]), upload.facts["job"])
-        resource = resource_of(tx, bucket, upload.name or "")
-        authorize(principal, Action.CREATE, resource)
-        overwrite = may(principal, Action.OVERWRITE, resource)
+        decide(tx, principal, Action.CREATE, bucket, upload.name or "")
+        overwrite = is_allowed(tx, principal, Action.OVERWRITE, bucket, upload.name or "")
         return principal, bucket, Condition(upload.facts["absent"], None, overwrite)
 
 

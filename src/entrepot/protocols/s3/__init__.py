@@ -1,4 +1,4 @@
-"""S3, as far as signed URLs and forms need it: GET, HEAD and PUT of an object, POST of a form."""
+"""S3, as AWS's clients speak it: signed requests and URLs, forms, XML."""
 
 from entrepot.protocols.s3.endpoint import S3
 

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from entrepot.auth import bucket_policy
 from entrepot.auth.grants import Grant, canonical_id, full_control, is_public
+from entrepot.auth.permissions import require_known
 from entrepot.model import Bucket, Clock
 from entrepot.principals import Action, Principal, Role
 from entrepot.protocols.base import Request, Response
 from entrepot.protocols.s3 import acl, cors, lifecycle, lock, responses, tagging, xml
-from entrepot.protocols.s3.calls import Call
+from entrepot.protocols.s3.calls import Call, name_of
 from entrepot.protocols.s3.errors import S3Error, invalid_argument, invalid_bucket_name, invalid_request, malformed_xml
 from entrepot.protocols.s3.proofs import Proven
 from entrepot.services.buckets import Buckets, TakenElsewhere
@@ -20,7 +21,6 @@ from entrepot.services.projects import RESERVED, Projects
 
 REGION: Final = "us-east-1"
 DEFAULT_REGIONS: Final = ("", REGION, "default")
-BUCKET_TAGS: Final = 50
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _OWNERSHIP: Final = ("BucketOwnerPreferred", "ObjectWriter", "BucketOwnerEnforced")
 _BLOCK: Final = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
@@ -69,6 +69,7 @@ class BucketCalls:
     async def create(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
         """PUT /b."""
         name = bucket_name(call.bucket)
+        require_known(principal)
         config: dict[str, Any] = {}
         location = _location(await proven.document(request))
         if location:
@@ -93,15 +94,15 @@ class BucketCalls:
 
     async def remove(self, call: Call, principal: Principal, request: Request) -> Response:
         """DELETE /b."""
-        found = await self.buckets.find(principal, call.bucket, Action.DELETE)
+        found = await self.buckets.find(principal, name_of(call), Action.DELETE)
         await self.projects.remove_bucket(principal, found.name, found.project)
         return Response(204, responses.with_id(request))
 
     async def show(self, call: Call, principal: Principal, request: Request, what: str) -> Response:
         """GET /b?what."""
-        found = await self.buckets.find(principal, call.bucket, Action.LIST)
+        found = await self.buckets.find(principal, name_of(call), Action.LIST)
         if principal.roles.get(found.project_id, 0) < Role.READER and what not in _TOLD:
-            await self.buckets.find(principal, call.bucket, Action.OVERWRITE)  # guests see no more than they may set
+            await self.buckets.find(principal, name_of(call), Action.OVERWRITE)  # guests see no more than they may set
         config = found.config
         if what in _UNSET and (what not in config or (what == "tagging" and not config[what])):
             raise S3Error(*_UNSET[what])
@@ -143,7 +144,7 @@ class BucketCalls:
 
     async def set(self, call: Call, principal: Principal, request: Request, proven: Proven, what: str) -> Response:
         """PUT /b?what."""
-        found = await self.buckets.find(principal, call.bucket, Action.OVERWRITE)
+        found = await self.buckets.find(principal, name_of(call), Action.OVERWRITE)
         data = await proven.document(request)
         if not data and what != "acl":
             raise S3Error("MissingRequestBodyError", "Request body is empty.")
@@ -159,14 +160,14 @@ class BucketCalls:
                 raise S3Error("InvalidBucketState", message)
             return {**bucket.config, what: value}
 
-        await self.buckets.configure(principal, call.bucket, change)
+        await self.buckets.configure(principal, name_of(call), change)
         return Response(status, responses.with_id(request))
 
     async def _value(self, found: Bucket, data: bytes, proven: Proven, what: str) -> Any:
         """What the body says, as JSON. Raises: S3Error."""
         readers: dict[str, Callable[[bytes], Any]] = {
             "cors": cors.read_cors,
-            "tagging": lambda body: tagging.read_tags(body, BUCKET_TAGS),
+            "tagging": lambda body: tagging.read_tags(body, tagging.MAX_BUCKET_TAGS),
             "lifecycle": lifecycle.read_lifecycle,
             "object-lock": lock.read_lock_configuration,
             "publicAccessBlock": _public_block,
@@ -224,7 +225,7 @@ class BucketCalls:
                 raise S3Error("InvalidBucketState", message)
             return bucket.config
 
-        await self.buckets.configure(principal, call.bucket, change, versioning=status)
+        await self.buckets.configure(principal, name_of(call), change, versioning=status)
 
     async def unset(self, call: Call, principal: Principal, request: Request, what: str) -> Response:
         """DELETE /b?what."""
@@ -232,7 +233,7 @@ class BucketCalls:
         def change(bucket: Bucket) -> Mapping[str, Any]:
             return {name: value for name, value in bucket.config.items() if name != what}
 
-        await self.buckets.configure(principal, call.bucket, change)
+        await self.buckets.configure(principal, name_of(call), change)
         return Response(204, responses.with_id(request))
 
 

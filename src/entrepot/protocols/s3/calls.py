@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from entrepot.model import ObjectName
 from entrepot.principals import Action
 
 
@@ -15,6 +16,17 @@ class Call:
     key: str
     query: Mapping[str, str]
     action: ClassVar[Action]
+
+
+def name_of(call: Call) -> ObjectName:
+    """What a call is about: in the caller's project, `project:bucket` exactly, else the oldest bucket of that name."""
+    return named(call.bucket, call.key)
+
+
+def named(bucket: str, key: str) -> ObjectName:
+    """As `name_of`, for what stands elsewhere in a request."""
+    project, colon, bare = bucket.rpartition(":")
+    return ObjectName(bare, key, project) if colon else ObjectName(bucket, key, anywhere=True)
 
 
 class ListBuckets(Call):  # GET /

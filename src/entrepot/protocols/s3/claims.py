@@ -1,7 +1,7 @@
 """What an S3 request says of its body: length, checksums, and how it is packed. Headers in, claims out.
 
-Source: AWS, "Checking object integrity"; the rules of section 2.7 of the S3 notes in `docs/s3.md`; for the words of
-refusals openstack/swift:test/s3api/test_input_errors.py, which was written beside AWS.
+Source: AWS, "Checking object integrity in Amazon S3"; for the words of refusals
+openstack/swift:test/s3api/test_input_errors.py, which was written beside AWS.
 """
 
 import base64

@@ -1,23 +1,25 @@
 """S3: a call in, a service asked, a response out."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
+from urllib.parse import unquote
 
 from entrepot.auth.permissions import require_known
 from entrepot.errors import EntrepotError, Unsupported
 from entrepot.model import Clock
-from entrepot.principals import Origin, Principal
+from entrepot.principals import Action, Origin, Principal
 from entrepot.protocols.base import Endpoint, Request, Response
 from entrepot.protocols.s3 import calls, cors, requests, responses, words, xml
 from entrepot.protocols.s3.buckets import BucketCalls
-from entrepot.protocols.s3.calls import AnyCall, Call
+from entrepot.protocols.s3.calls import AnyCall, Call, name_of, named
 from entrepot.protocols.s3.claims import declared
 from entrepot.protocols.s3.errors import S3Error, invalid_request, malformed_xml
 from entrepot.protocols.s3.facts import FactCalls
 from entrepot.protocols.s3.forms import FormCalls
 from entrepot.protocols.s3.lists import ListCalls
 from entrepot.protocols.s3.multipart import MultipartCalls
-from entrepot.protocols.s3.objects import ObjectCalls, bypasses, conditions_of, name_of, version_of
+from entrepot.protocols.s3.objects import ObjectCalls, bypasses, conditions_of, version_of
 from entrepot.protocols.s3.proofs import Proofs, Proven
 from entrepot.services.buckets import Buckets
 from entrepot.services.identity import Identity
@@ -155,8 +157,8 @@ class S3(Endpoint[AnyCall]):
         answer = await super().handle(request)
         origin = request.header(b"origin")
         if origin is not None and request.method != "OPTIONS":
-            bucket = requests.resource(request, self.hosts)[1:].partition(b"/")[0].decode("latin-1")
-            found = await self.buckets.buckets.public(bucket)
+            bucket = unquote(requests.resource(request, self.hosts)[1:].partition(b"/")[0].decode("latin-1"))
+            found = await self.buckets.buckets.public(named(bucket, ""))
             if found and "cors" in found.config:
                 asked = request.header(b"access-control-request-method")
                 allowed = cors.simple(found.config["cors"], origin, asked or request.method)
@@ -172,7 +174,7 @@ class S3(Endpoint[AnyCall]):
             message = "Insufficient information. Origin request header needed."
             raise S3Error("BadRequest", message)
         names = cors.header_names(request.header(b"access-control-request-headers") or "")
-        found = await self.buckets.buckets.public(call.bucket)
+        found = await self.buckets.buckets.public(name_of(call))
         headers = cors.preflight(found.config.get("cors", []), origin, method, names) if found else None
         if headers is None:
             message = "CORSResponse: This CORS request is not allowed."
@@ -183,7 +185,9 @@ class S3(Endpoint[AnyCall]):
         """POST /b?delete: each name by itself, told one by one."""
         if proven.headers.get("content-md5") is None and not declared(proven.headers)[0]:
             raise invalid_request("Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
-        root = xml.read(await proven.document(request), "Delete").only("Object", "Quiet")
+        await self.buckets.buckets.check_may_be_allowed(principal, name_of(call), Action.DELETE)
+        data = await proven.document(request)
+        root = (await self.objects.objects.blobs.run_hash(xml.read, data, "Delete")).only("Object", "Quiet")
         quiet = root.text_of("Quiet", "false").strip() == "true"
         found = root.all("Object")
         if not 1 <= len(found) <= MAX_DELETES:
@@ -192,10 +196,11 @@ class S3(Endpoint[AnyCall]):
         for node in found:
             node.only("Key", "VersionId", "ETag", "LastModifiedTime", "Size")
             wanted.append((node.text_of("Key"), node.text_of("VersionId", ""), node.text_of("ETag", "")))
-        items: list[xml.Item] = []
         bypass = bypasses(proven.headers)
-        for key, version, etag in wanted:
-            items += await self._delete_one(call, principal, key, version, etag, quiet=quiet, bypass=bypass)
+        done = await asyncio.gather(  # which is one commit for many of them
+            *(self._delete_one(call, principal, *one, quiet=quiet, bypass=bypass) for one in wanted)
+        )
+        items = [item for found in done for item in found]
         return responses.xml_response(request, xml.document("DeleteResult", *items))
 
     async def _delete_one(

@@ -4,20 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from entrepot.auth.grants import canonical_id
+from entrepot.auth.grants import canonical_id, is_public
 from entrepot.model import Bucket, Clock, Facts, StoredObject
 from entrepot.principals import Action, Kind, Principal
 from entrepot.protocols.base import Request, Response
 from entrepot.protocols.s3 import acl, lock, responses, tagging
 from entrepot.protocols.s3.buckets import BucketCalls, check_acls, check_public
-from entrepot.protocols.s3.calls import Call
+from entrepot.protocols.s3.calls import Call, name_of
 from entrepot.protocols.s3.errors import S3Error, invalid_request
-from entrepot.protocols.s3.objects import bypasses, name_of, version_header, version_of
+from entrepot.protocols.s3.objects import bypasses, version_header, version_of
 from entrepot.protocols.s3.proofs import Proven
+from entrepot.protocols.s3.words import words_of_tags
+from entrepot.services.names import BYPASS
 from entrepot.services.objects import Objects
+from entrepot.services.places import asking, with_words
 from entrepot.services.retention import may_change
 
-OBJECT_TAGS: Final = 10
 _LOCK_HEADERS: Final = tuple(
     f"x-amz-object-lock-{word}" for word in ("mode", "retain-until-date", "legal-hold")
 )  # fmt: skip
@@ -37,14 +39,18 @@ class FactCalls:
         headers = proven.headers
         if principal.kind is not Kind.ANONYMOUS:
             facts = replace(facts, extra={**facts.extra, "owner": principal.project})
-        grants_asked = "x-amz-acl" in headers or any(name.startswith("x-amz-grant-") for name in headers)
         locks = [headers.get(name) for name in _LOCK_HEADERS]
-        if not grants_asked and not any(locks):
+        grants_asked = "x-amz-acl" in headers or any(name.startswith("x-amz-grant-") for name in headers)
+        beside = ["s3:PutObjectAcl"] * grants_asked + ["s3:PutObjectTagging"] * ("tags" in facts.extra)
+        above = ["s3:PutObjectRetention"] * any(locks[:2]) + ["s3:PutObjectLegalHold"] * bool(locks[2])
+        if not beside and not above:
             return facts
-        bucket = await self.buckets.buckets.find(principal, call.bucket, Action.CREATE, call.key)
+        bucket = await self.buckets.buckets.find_for_write(principal, name_of(call), beside, above)
         extra: dict[str, Any] = dict(facts.extra)
         if grants_asked:
             extra |= await self._grants(headers, extra.get("owner", bucket.project), bucket)
+            if is_public(extra.get("acl", ())):
+                await self.buckets.buckets.find(asking(principal, "s3:PutObjectAcl"), name_of(call), Action.OVERWRITE)
         if any(locks):
             if "object-lock" not in bucket.config:
                 raise invalid_request(NO_LOCK)
@@ -90,22 +96,29 @@ class FactCalls:
 
     async def set(self, call: Call, principal: Principal, request: Request, proven: Proven, what: str) -> Response:
         """PUT ?what."""
+        name, version = name_of(call), version_of(call.query)
+        await self.buckets.buckets.find(principal, name, Action.OVERWRITE, version)
         data = await proven.document(request)
-        change = await self._change(data, proven, what)
-        stored = await self.objects.names.change_extra(principal, name_of(call), version_of(call.query), change)
+        bypass = bypasses(proven.headers) and await self.buckets.buckets.may(
+            asking(principal, BYPASS), name, Action.OVERWRITE
+        )
+        if what == "tagging":
+            principal = with_words(principal, words_of_tags(tagging.read_tags(data, tagging.MAX_OBJECT_TAGS)))
+        change = await self._change(data, proven, what, bypass=bypass)
+        stored = await self.objects.names.change_extra(principal, name, version, change)
         return Response(200, [*responses.with_id(request), *version_header(stored)])
 
-    async def _change(self, data: bytes, proven: Proven, what: str) -> Any:
+    async def _change(self, data: bytes, proven: Proven, what: str, *, bypass: bool) -> Any:
         """What the body says, as a change of what an object keeps."""
         if what == "tagging":
-            tags = tagging.read_tags(data, OBJECT_TAGS)
+            tags = tagging.read_tags(data, tagging.MAX_OBJECT_TAGS)
             return lambda stored, bucket: {**stored.extra, "tags": tags}
         if what == "acl":
             return await self._change_of_grants(data, proven)
         if what == "legal-hold":
             hold = lock.read_legal_hold(data)
             return lambda stored, bucket: {**_lockable(stored, bucket), "hold": hold}
-        retention, bypass = lock.read_retention(data, self.now()), bypasses(proven.headers)
+        retention = lock.read_retention(data, self.now())
 
         def keep(stored: StoredObject, bucket: Bucket) -> Mapping[str, Any]:
             extra = _lockable(stored, bucket)

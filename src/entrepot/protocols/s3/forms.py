@@ -13,13 +13,15 @@ from entrepot.principals import ANONYMOUS, Action, Principal
 from entrepot.protocols.base import Request, Response, with_origin
 from entrepot.protocols.forms import Form, read_form
 from entrepot.protocols.s3 import claims, heads, requests, responses, tagging, xml
-from entrepot.protocols.s3.calls import Call
+from entrepot.protocols.s3.calls import Call, named
 from entrepot.protocols.s3.claims import Sent
 from entrepot.protocols.s3.errors import S3Error, invalid_argument
-from entrepot.protocols.s3.facts import OBJECT_TAGS, FactCalls
-from entrepot.protocols.s3.objects import ObjectCalls, condition_of, facts_of, name_of, put_headers, quoted
+from entrepot.protocols.s3.facts import FactCalls
+from entrepot.protocols.s3.objects import ObjectCalls, condition_of, facts_of, put_headers, quoted
 from entrepot.protocols.s3.proofs import Proofs, Proven
+from entrepot.protocols.s3.words import words_in
 from entrepot.services.links import CLAIM
+from entrepot.services.places import with_words
 
 _WRITE: Final = frozenset({Action.CREATE, Action.OVERWRITE})
 
@@ -48,7 +50,8 @@ class FormCalls:
             raise Unsupported("A field you provided implies functionality that is not implemented.")
         signer, least, most = await self._signer(call, key, form, principal, request)
         sent = _sent(form, table, least, most)
-        where = name_of(Call(call.bucket, key, {}))
+        signer = with_words(signer, words_in(table))
+        where = named(call.bucket, key)
         facts = await self._facts(call, key, signer, table, sent.algorithm)
         condition = condition_of(heads.table_of(request, {}))
         stored, blob = await self.objects.store(signer, where, sent, facts, condition, request)
@@ -74,7 +77,7 @@ class FormCalls:
         headers = {name: text.encode().decode("latin-1") for name, text in table.items() if name != "x-amz-tagging"}
         carried = facts_of(headers, algorithm)
         if "tagging" in table:
-            tags = tagging.read_tags(table["tagging"].encode(), OBJECT_TAGS)
+            tags = tagging.read_tags(table["tagging"].encode(), tagging.MAX_OBJECT_TAGS)
             carried = replace(carried, extra={**carried.extra, "tags": tags})
         if "acl" in table:
             headers["x-amz-acl"] = table["acl"]

@@ -1,10 +1,7 @@
-"""Lifecycle rules: read and written as S3 has them, and when each thing they govern expires.
+"""Lifecycle rules, read and written as S3 has them; `services.lifecycle` knows when each thing they govern expires.
 
 read_lifecycle(b"<LifecycleConfiguration>…") -> [{"id": "r", "enabled": True, "form": "filter", "tags": {}, "days": 30}]
-expires_at(rule, created_at) -> the midnight (UTC) after 30 days
 
-All `…_at` take and give seconds since the epoch, None for never, and ask `applies` first. Days are counted from the
-moment a thing was made (a noncurrent version: was replaced) and rounded up to midnight, as AWS does.
 Limits: 1 to 1,000 rules, ids of 255 characters. Source: s3.md 2.9; AWS, "Lifecycle configuration elements".
 """
 
@@ -27,8 +24,6 @@ MAX_ID: Final = 255
 MAX_NUMBER: Final = 2**31 - 1
 MAX_KEPT_VERSIONS: Final = 100
 _DAY_SECONDS: Final = 86_400
-_LAST_DAY: Final = 253_402_214_400.0
-"""9999-12-31, the last midnight that a date can be."""
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}\Z")
 _DATE: Final = re.compile(r"(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00))?\Z", re.ASCII)
 _ELEMENTS: Final = (

@@ -8,14 +8,14 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 from entrepot.auth.grants import canonical_id
-from entrepot.model import CommonPrefix, Page, StoredObject, VersionId
+from entrepot.model import CommonPrefix, Page, StoredObject
 from entrepot.principals import Action, Principal
 from entrepot.protocols.base import MethodNotAllowed, Request, Response
 from entrepot.protocols.browser import SHIELD
 from entrepot.protocols.s3 import responses, xml
-from entrepot.protocols.s3.calls import Call
+from entrepot.protocols.s3.calls import Call, name_of
 from entrepot.protocols.s3.errors import S3Error, invalid_argument
-from entrepot.protocols.s3.objects import iso, name_of, quoted
+from entrepot.protocols.s3.objects import iso, quoted, version_of
 from entrepot.protocols.s3.proofs import Proven
 from entrepot.services.buckets import Buckets
 from entrepot.services.objects import DIGESTS, Objects
@@ -111,7 +111,7 @@ class ListCalls:
         if text and "key-marker" not in query:
             message = "A version-id marker cannot be specified without a key marker."
             raise invalid_argument(message, "version-id-marker", text)
-        version = _version(text) if text else None
+        version = version_of(query, "version-id-marker") if text else None
         page = await self.objects.names.list_versions(
             principal, name_of(call), prefix=prefix, after=key, after_version=version, limit=most, delimiter=delimiter
         )
@@ -151,7 +151,7 @@ class ListCalls:
     async def head_bucket(self, call: Call, principal: Principal, request: Request) -> Response:
         """HEAD /b."""
         if call.bucket != DIGESTS:
-            await self.buckets.find(principal, call.bucket, Action.LIST)
+            await self.buckets.find(principal, name_of(call), Action.LIST)
         return Response(200, [*responses.with_id(request), *HEAD_BUCKET])
 
 
@@ -219,13 +219,6 @@ def _token(text: str) -> str:
 
 def _foreign(token: str) -> S3Error:
     return invalid_argument("The continuation token provided is incorrect", "continuation-token", token)
-
-
-def _version(text: str) -> VersionId:
-    try:
-        return VersionId.parse(text)
-    except Exception as error:
-        raise invalid_argument("Invalid version id specified") from error
 
 
 def _links(bucket: str, page: Page, query: Mapping[str, str], request: Request) -> Response:

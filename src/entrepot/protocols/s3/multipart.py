@@ -14,7 +14,7 @@ from entrepot.model import Algorithm, Clock, CommonPrefix, Span, StoredObject
 from entrepot.principals import Principal
 from entrepot.protocols.base import Header, Request, Response
 from entrepot.protocols.s3 import claims, heads, responses, xml
-from entrepot.protocols.s3.calls import Call
+from entrepot.protocols.s3.calls import Call, name_of
 from entrepot.protocols.s3.claims import ALGORITHMS, PREFIX, Sent, base64_of
 from entrepot.protocols.s3.errors import S3Error, invalid_argument, invalid_request, malformed_xml
 from entrepot.protocols.s3.lists import Shape, owner_item
@@ -30,7 +30,6 @@ from entrepot.protocols.s3.objects import (
     facts_of,
     iso,
     made_header,
-    name_of,
     part_number,
     quoted,
 )
@@ -183,7 +182,8 @@ class MultipartCalls:
     async def complete(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
         """POST ?uploadId."""
         extra = await self._extra(call, principal)
-        wanted = _wanted(await proven.document(request, with_checksum=False))
+        data = await proven.document(request, with_checksum=False)
+        wanted = await self.multipart.objects.blobs.run_hash(_wanted, data)
         condition = condition_of(proven.headers)
         name, value = claims.declared(proven.headers)
 

@@ -15,7 +15,7 @@ from entrepot.protocols.base import Header, Request, Response
 from entrepot.protocols.browser import SHIELD, disposition
 from entrepot.protocols.delivery import Representation, deliver, http_date, http_time, names_etag, unsatisfiable
 from entrepot.protocols.s3 import claims, heads, responses, tagging, xml
-from entrepot.protocols.s3.calls import Call
+from entrepot.protocols.s3.calls import Call, name_of, named
 from entrepot.protocols.s3.claims import Sent
 from entrepot.protocols.s3.errors import S3Error, invalid_argument, invalid_request
 from entrepot.protocols.s3.proofs import Proven
@@ -26,16 +26,6 @@ MAX_PUT_BYTES: Final = 5 << 30
 MAX_PARTS: Final = 10_000
 Asked = Callable[[Call, Principal, Proven, Facts], Awaitable[Facts]]
 """Adds the grants and locks the headers of a write ask for."""
-
-
-def name_of(call: Call) -> ObjectName:
-    """The object a call is about: in the caller's project, `project:bucket` exactly, else the oldest of that name."""
-    return _named(call.bucket, call.key)
-
-
-def _named(bucket: str, key: str) -> ObjectName:
-    project, colon, bare = bucket.rpartition(":")
-    return ObjectName(bare, key, project) if colon else ObjectName(bucket, key, anywhere=True)
 
 
 def version_of(query: Mapping[str, str], name: str = "versionId") -> VersionId | None:
@@ -158,7 +148,7 @@ class ObjectCalls:
     async def delete(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
         """DELETE of a name, or of one version."""
         version = version_of(call.query)
-        condition = conditions_of(proven.headers.get("if-match", ""))
+        condition = condition_of(proven.headers)
         done = await self.objects.names.delete(
             principal, name_of(call), version, condition, bypass=bypasses(proven.headers)
         )
@@ -272,7 +262,7 @@ def copy_source(headers: Mapping[str, str]) -> tuple[ObjectName, VersionId | Non
     bucket, slash, key = text.removeprefix("/").partition("/")
     if not bucket or not slash or not key or "\0" in text:
         raise invalid_argument("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
-    return _named(bucket, key), version_of({"versionId": version}) if asked else None
+    return named(bucket, key), version_of({"versionId": version}) if asked else None
 
 
 def check_source(headers: Mapping[str, str], old: StoredObject) -> None:

@@ -32,6 +32,7 @@ from entrepot.errors import (
     EntrepotError,
     Hidden,
     LimitReached,
+    Locked,
     MarkerAsked,
     NameTooLong,
     NoBucket,
@@ -155,6 +156,8 @@ def code_of(error: EntrepotError) -> tuple[int, str]:
 
 def message_of(code: str, error: EntrepotError) -> str:
     """AWS's own words where clients look for them, else ours; never empty. What is wrong with a proof is said."""
+    if isinstance(error, Locked):
+        return "Access Denied because object protected by object lock."
     own = isinstance(error, S3Error) or (code == "AccessDenied" and isinstance(error, BadProof))
     return ("" if own else _MESSAGES.get(code)) or str(error) or code
 

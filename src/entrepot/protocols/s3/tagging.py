@@ -30,19 +30,17 @@ _HEADER: Final = (
 
 
 def read_tags(data: bytes, most: int) -> dict[str, str]:
-    """The tags of a Tagging document, at most `most`. Raises: S3Error MalformedXML, InvalidTag, BadRequest."""
+    """The tags of a Tagging document, at most `most`. Raises: S3Error MalformedXML, InvalidTag."""
     tags = xml.read(data, "Tagging").only("TagSet").one("TagSet").only("Tag").children
     return check_tags([(tag.only("Key", "Value").text_of("Key"), tag.text_of("Value")) for tag in tags], most)
 
 
 def header_tags(text: str) -> dict[str, str]:
-    """The tags of an object in `x-amz-tagging`. Raises: S3Error InvalidArgument, InvalidTag, BadRequest."""
+    """The tags of an object in `x-amz-tagging`. Raises: S3Error InvalidArgument, InvalidTag."""
     if not text.isascii():
         raise invalid_argument(_HEADER)
-    pairs = [pair.partition("=") for pair in text.split("&") if pair]
-    tags = sorted(
-        (_decoded(key), _decoded(value)) for key, _, value in pairs
-    )  # as in a query, their order says nothing
+    pairs = sorted(pair.partition("=") for pair in text.split("&") if pair)  # AWS leaves their order open
+    tags = [(_decoded(key), _decoded(value)) for key, _, value in pairs]
     keys = [key for key, _ in tags]
     if "" in keys or len(set(keys)) < len(keys):
         raise invalid_argument(_HEADER)
@@ -57,10 +55,10 @@ def write_tags(tags: Mapping[str, str]) -> bytes:
 
 
 def check_tags(tags: Sequence[tuple[str, str]], most: int) -> dict[str, str]:
-    """The pairs as a dict. Raises: S3Error InvalidTag; BadRequest for more than `most`, as AWS has it."""
+    """The pairs as a dict. Raises: S3Error InvalidTag."""
     if len(tags) > most:
         whose = "Bucket tag count" if most == MAX_BUCKET_TAGS else "Object tags"
-        raise S3Error("BadRequest", f"{whose} cannot be greater than {most}")
+        raise S3Error("InvalidTag", f"{whose} cannot be greater than {most}")
     for key, value in tags:
         _check_tag(key, value, most)
     found = dict(tags)

@@ -3,9 +3,11 @@ resources, and condition keys for Amazon S3".
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from entrepot.auth.bucket_policy import HEADER_KEYS
+from entrepot.protocols import base
 from entrepot.protocols.base import Request
 from entrepot.protocols.s3 import calls, heads, requests, tagging
 from entrepot.protocols.s3.calls import Call
@@ -66,24 +68,25 @@ def operation_of(call: Call) -> str:
 
 def words_of(call: Call, request: Request) -> Mapping[str, Sequence[str]]:
     """Values by condition key; what the request does not say is left out."""
-    found: dict[str, Sequence[str]] = {"aws:SecureTransport": [str(request.scheme == "https").lower()]}
-    if request.address:
-        found["aws:SourceIp"] = [request.address]
-    for name in ("prefix", "delimiter", "max-keys"):
-        if name in call.query:
-            found[f"s3:{name}"] = [call.query[name]]
-    for name, text in heads.table_of(request, call.query).items():
-        if name in HEADER_KEYS:
-            found[f"s3:{name}"] = [text]
-        elif name == "referer":
-            found["aws:Referer"] = [text]
-        elif name == "x-amz-tagging":
-            found |= {f"s3:RequestObjectTag/{key}": [tag] for key, tag in _tags(text).items()}
+    listed = {f"s3:{name}": [call.query[name]] for name in ("prefix", "delimiter", "max-keys") if name in call.query}
+    return {**base.words_of(request), **listed, **words_in(heads.table_of(request, call.query))}
+
+
+def words_in(table: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
+    """Those of headers, or of the fields of a form."""
+    found: dict[str, Sequence[str]] = {f"s3:{name}": [text] for name, text in table.items() if name in HEADER_KEYS}
+    if "acl" in table:
+        found["s3:x-amz-acl"] = [table["acl"]]
+    for read, name in ((tagging.header_tags, "x-amz-tagging"), (_form_tags, "tagging")):
+        with suppress(S3Error):
+            found |= words_of_tags(read(table[name])) if name in table else {}
     return found
 
 
-def _tags(text: str) -> Mapping[str, str]:
-    try:
-        return tagging.header_tags(text)
-    except S3Error:
-        return {}
+def words_of_tags(tags: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
+    """Those of tags that are to be kept."""
+    return {f"s3:RequestObjectTag/{key}": [tag] for key, tag in tags.items()}
+
+
+def _form_tags(text: str) -> Mapping[str, str]:
+    return tagging.read_tags(text.encode(), tagging.MAX_OBJECT_TAGS)
