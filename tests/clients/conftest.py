@@ -1,11 +1,14 @@
 """What the tests of S3 clients may ask for."""
 
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.running import RunningServer
-from tests.s3_accounts import Account, new_account
+from tests.s3_accounts import Account, boto3_of, new_account
 
 
 @pytest.fixture(params=["http", "tls"])
@@ -19,3 +22,18 @@ def account(request: pytest.FixtureRequest, tmp_path: Path) -> Account:
 def http_account(server: RunningServer, tmp_path: Path) -> Account:
     """An account over http, where the transport does not matter."""
     return new_account(server, tmp_path)
+
+
+@pytest.fixture
+def s3(account: Account) -> Iterator[Any]:
+    """The account's client."""
+    with closing(boto3_of(account)) as client:
+        yield client
+
+
+@pytest.fixture
+def bucket(account: Account, s3: Any) -> str:
+    """An empty bucket."""
+    name = account.name()
+    s3.create_bucket(Bucket=name)
+    return name

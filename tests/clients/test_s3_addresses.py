@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import socket
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,6 @@ import pytest
 from tests.clients.s3_with_boto3 import KEYS, clear, content, opened, refused
 from tests.running import running_server
 from tests.s3_accounts import MIB, Account, boto3_of, new_account
-
-
-@pytest.fixture
-def s3(account: Account) -> Iterator[Any]:
-    """A client."""
-    with closing(boto3_of(account)) as client:
-        yield client
-
-
-@pytest.fixture
-def bucket(account: Account, s3: Any) -> str:
-    """An empty bucket."""
-    name = account.name()
-    s3.create_bucket(Bucket=name)
-    return name
 
 
 def test_a_bucket_may_stand_in_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

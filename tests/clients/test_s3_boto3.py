@@ -53,14 +53,6 @@ def test_what_users_do_holds_without_awscrt(account: Account) -> None:
     assert done.split() == [scenario.__name__ for scenario in s3_with_boto3.SCENARIOS]
 
 
-@pytest.fixture
-def bucket(account: Account, s3: Any) -> str:
-    """An empty bucket."""
-    name = account.name()
-    s3.create_bucket(Bucket=name)
-    return name
-
-
 def test_the_sha256_of_an_object_sent_in_parts_is_shown(s3: Any, bucket: str) -> None:
     data = os.urandom(12 * MIB)
     for algorithm, named in (({}, "-2"), ({"ChecksumAlgorithm": "CRC64NVME"}, "=")):

@@ -4,8 +4,7 @@ import base64
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +26,6 @@ def curl(account: Account) -> Curl:
         return account(program, "-sS", "-w", "%{http_code}", *words, stdin=stdin)
 
     return run
-
-
-@pytest.fixture
-def s3(account: Account) -> Iterator[Any]:
-    """Who signs."""
-    with closing(boto3_of(account)) as client:
-        yield client
-
-
-@pytest.fixture
-def bucket(account: Account, s3: Any) -> str:
-    """An empty bucket."""
-    name = account.name()
-    s3.create_bucket(Bucket=name)
-    return name
 
 
 @pytest.mark.parametrize("version", ["s3v4", "s3"])

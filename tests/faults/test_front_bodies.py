@@ -27,15 +27,6 @@ from tests.faults.objects import (
 from tests.faults.sockets import Peer, hear_one
 from tests.running import RunningServer
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """One server for all tests here; what they do to it leaves no token and no fault of ours in its log."""
-    with front_server(tmp_path_factory.mktemp("front") / "data") as running:
-        yield running
-        check_log(running)
-
-
 OFFER = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__")
 
 

@@ -6,7 +6,6 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from tests.faults.objects import (
     CHUNKED,
     MB,
     authorization,
-    check_log,
     front_server,
     head,
     line,
@@ -29,14 +27,6 @@ from tests.faults.objects import (
 )
 from tests.faults.sockets import Peer, hear_one
 from tests.running import RunningServer, running_server
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """One server for all tests here; what they do to it leaves no token and no fault of ours in its log."""
-    with front_server(tmp_path_factory.mktemp("front") / "data") as running:
-        yield running
-        check_log(running)
 
 
 def closed_among(peers: list[Peer]) -> int:

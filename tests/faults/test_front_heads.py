@@ -12,8 +12,6 @@ from tests.faults.objects import (
     CHUNKED,
     MB,
     authorization,
-    check_log,
-    front_server,
     head,
     line,
     send_slowly,
@@ -22,15 +20,6 @@ from tests.faults.objects import (
 )
 from tests.faults.sockets import Peer, hear_one
 from tests.running import RunningServer
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """One server for all tests here; what they do to it leaves no token and no fault of ours in its log."""
-    with front_server(tmp_path_factory.mktemp("front") / "data") as running:
-        yield running
-        check_log(running)
-
 
 BAD_HEADERS = {
     "two lengths that differ": (b"Content-Length: 5", b"Content-Length: 0"),
