@@ -35,9 +35,7 @@ def account_name(text: str) -> str:
 
 
 def object_key(text: str, limit: int = MAX_KEY_BYTES) -> str:
-    """`text` as a key: 1 to `limit` bytes of UTF-8 without control characters.
-
-    `..` is only text, but where it climbs above the bucket: browsers and tools would do so.
+    """`text` as a key: 1 to `limit` bytes of UTF-8 without control characters. `..` is only text.
 
     Raises: BadName; NameTooLong.
     """
@@ -51,11 +49,6 @@ def object_key(text: str, limit: int = MAX_KEY_BYTES) -> str:
         raise NameTooLong("a key is too long", size, limit)
     if _CONTROL.search(text):
         raise BadName("a key holds no control characters")
-    depth = 0
-    for segment in text.split("/") if ".." in text else ():
-        depth += -1 if segment == ".." else segment not in ("", ".")
-        if depth < 0:
-            raise BadName("a key does not climb above its bucket")
     return text
 
 

@@ -113,6 +113,8 @@ class S3(Endpoint[AnyCall]):
                 return await self.forms.post(call, principal, request)
 
     async def _act_on_object(self, call: Call, principal: Principal, request: Request, proven: Proven) -> Response:
+        if isinstance(call, calls.PutObject | calls.CopyObject | calls.CreateUpload):
+            requests.check_new(call)
         match call:
             case calls.GetObject():
                 return await self.objects.get(call, principal, request, proven)

@@ -46,6 +46,7 @@ class FormCalls:
         key = table.get("key", "").replace("${filename}", form.filename)
         if not key:
             raise invalid_argument("Bucket POST must contain a field named 'key'.")
+        requests.check_new(Call(call.bucket, key, {}))
         if any(name.startswith(requests.FORBIDDEN) for name in table):
             raise Unsupported("A field you provided implies functionality that is not implemented.")
         signer, least, most = await self._signer(call, key, form, principal, request)

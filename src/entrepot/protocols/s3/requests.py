@@ -89,10 +89,19 @@ def parse(request: Request, hosts: Sequence[str] = ()) -> AnyCall:
         kind = calls.Unimplemented
     elif "x-amz-copy-source" in said and kind in (calls.PutObject, calls.UploadPart):
         kind = calls.CopyObject if kind is calls.PutObject else calls.CopyPart
-    if kind in (calls.PutObject, calls.CopyObject) and query.keys() & {"versionId", "partNumber"}:
-        raise invalid_argument("This operation does not accept a version id, nor a part number without an upload id.")
     made: AnyCall = kind(bucket, key, query)  # type: ignore[assignment]
     return made
+
+
+def check_new(call: Call) -> None:
+    """Nothing, if that is what a new object can be named by. Raises: BadName; S3Error."""
+    if call.query.keys() & {"versionId", "partNumber"}:
+        raise invalid_argument("This operation does not accept a version id, nor a part number without an upload id.")
+    depth = 0
+    for segment in call.key.split("/") if ".." in call.key else ():
+        depth += -1 if segment == ".." else segment not in ("", ".")
+        if depth < 0:
+            raise BadName("a key does not climb above its bucket", why="browsers and tools would")
 
 
 def operation(query: Mapping[str, str]) -> str:
