@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -160,6 +161,9 @@ def owner_item(project: str, name: str) -> xml.Item:
     return (name, ("ID", canonical_id(project)), ("DisplayName", project))
 
 
+_PLAIN: Final = re.compile(r"[A-Za-z0-9/*._~-]*\Z")
+
+
 class Shape:
     """Keys as the client wants them: plain, or percent-encoded."""
 
@@ -168,7 +172,7 @@ class Shape:
 
     def __call__(self, text: str) -> str:
         """The key as it is written."""
-        return quote(text, safe="/*-._~") if self._encoded else text
+        return text if not self._encoded or _PLAIN.match(text) else quote(text, safe="/*-._~")
 
 
 def _common(query: Mapping[str, str]) -> tuple[int, str, str, Shape]:
@@ -192,7 +196,7 @@ def _contents(item: StoredObject, shape: Shape, owned: bool) -> xml.Written:
     )
     return xml.Written(
         f"<Contents><Key>{xml.text(shape(item.key))}</Key><LastModified>{iso(item.created_at)}</LastModified>"
-        f"<ETag>{xml.text(quoted(item.etag))}</ETag>{algorithm}<Size>{item.size}</Size>"
+        f"<ETag>{quoted(item.etag)}</ETag>{algorithm}<Size>{item.size}</Size>"
         f"<StorageClass>STANDARD</StorageClass>{owner}</Contents>"
     )
 
