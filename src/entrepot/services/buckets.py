@@ -81,6 +81,16 @@ class Buckets:
 
         return await self.catalog.probe(look_up)
 
+    async def check_may_publish(self, principal: Principal, name: ObjectName) -> None:
+        """Nothing, if the principal may open to all what it writes there. Raises: NoBucket; Denied."""
+
+        def look_up(tx: Transaction) -> None:
+            bucket = find_bucket(tx, principal, name.bucket, name.project, anywhere=name.anywhere)
+            if not sharing.writes_by_grant(tx, principal, bucket):
+                decide(tx, asking(principal, "s3:PutObjectAcl"), Action.OVERWRITE, bucket, name.key)
+
+        await self.catalog.probe(look_up)
+
     async def public(self, name: ObjectName) -> Bucket | None:
         """That bucket as a stranger finds it, whatever it may do there."""
 

@@ -71,6 +71,15 @@ def bucket_says(
     return None
 
 
+def writes_by_grant(tx: Transaction, principal: Principal, bucket: Bucket) -> bool:
+    """Whether a guest writes there by a grant on the bucket, and so says who else reads what it writes."""
+    if principal.grant or bucket.project_id in principal.roles:
+        return False
+    ids = _ids(tx, principal, Action.OVERWRITE)
+    grants = _heeded(bucket, bucket.config.get("acl", ()))
+    return permits(grants, ids, principal.kind is not Kind.ANONYMOUS, "WRITE")
+
+
 def object_says(
     tx: Transaction, principal: Principal, action: Action, bucket: Bucket, key: str, version: VersionId | None
 ) -> bool:

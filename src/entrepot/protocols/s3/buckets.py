@@ -147,7 +147,7 @@ class BucketCalls:
         found = await self.buckets.find(principal, name_of(call), Action.OVERWRITE)
         data = await proven.document(request)
         if not data and what != "acl":
-            raise S3Error("MissingRequestBodyError", "Request body is empty.")
+            raise S3Error("MissingRequestBodyError", "Request Body is empty")
         status = 204 if what in ("policy", "tagging") else 200
         if what == "versioning":
             await self._set_versioning(call, principal, data)

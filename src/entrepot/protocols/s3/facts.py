@@ -50,7 +50,7 @@ class FactCalls:
         if grants_asked:
             extra |= await self._grants(headers, extra.get("owner", bucket.project), bucket)
             if is_public(extra.get("acl", ())):
-                await self.buckets.buckets.find(asking(principal, "s3:PutObjectAcl"), name_of(call), Action.OVERWRITE)
+                await self.buckets.buckets.check_may_publish(principal, name_of(call))
         if any(locks):
             if "object-lock" not in bucket.config:
                 raise invalid_request(NO_LOCK)
