@@ -288,3 +288,34 @@ async def test_an_expired_name_is_gone_before_any_job_comes_by(inside: Inside) -
         inside.principal, name, body_of(data), Claims(SIZE), Facts(), Condition(absent=True, overwrite=False)
     )
     assert await inside.read("over") == data
+
+
+async def test_an_upload_whose_bytes_were_a_blob_without_a_name_when_the_process_died_is_open_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, numbered = os.urandom(SIZE), "SELECT state FROM upload WHERE id = "
+    async with opened_inside(tmp_path / "data") as inside:
+        upload = await begin(inside)
+        await send(inside, upload, 0, data)
+
+        async def dies(*_: Any) -> None:
+            raise SystemExit
+
+        write = type(inside.catalog).write
+        assemble = type(inside.blobs).assemble
+
+        def assembled(store: Any, *words: Any) -> Any:
+            done = assemble(store, *words)
+            monkeypatch.setattr(type(inside.catalog), "write", dies)
+            return done
+
+        monkeypatch.setattr(type(inside.blobs), "assemble", assembled)
+        with pytest.raises(SystemExit):
+            await commit(inside, upload, data)
+        monkeypatch.undo()
+        assert type(inside.catalog).write is write
+        assert await inside.rows(f"{numbered}'{upload}'") == [("completing",)]
+        assert os.listdir(tmp_path / "data/staging") == []
+    async with opened_inside(tmp_path / "data") as inside:
+        assert (await commit(inside, upload, data)).object
+        assert await inside.read("a") == data

@@ -106,6 +106,7 @@ _CLAIM: Final = Query(
 _REOPEN: Final = Query(
     update(upload).values(state="open").where(upload.c.id == bindparam("wanted"), upload.c.state == "completing")
 )
+_COMPLETING: Final = Query(select(upload.c.id).where(upload.c.state == "completing"))
 _REOPEN_ALL: Final = Query(update(upload).values(state="open").where(upload.c.state == "completing"))
 _FINISH: Final = Query(
     update(upload)
@@ -229,6 +230,11 @@ def claim(tx: Transaction, upload_id: str) -> bool:
 def reopen(tx: Transaction, upload_id: str) -> None:
     """Completing failed in a way that sending more can mend."""
     tx.run(_REOPEN, wanted=upload_id)
+
+
+def completing(tx: Transaction) -> list[str]:
+    """Uploads that were claimed to be completed."""
+    return [row[0] for row in tx.rows(_COMPLETING)]
 
 
 def reopen_all(tx: Transaction) -> None:

@@ -11,7 +11,7 @@ from entrepot.errors import NotFound
 from entrepot.failpoints import failpoint
 from entrepot.model import Clock
 from entrepot.services.uploads import Uploads
-from entrepot.storage.blobs import BlobStore
+from entrepot.storage.blobs import BlobStore, generation_of
 
 BATCH: Final = 500
 AUDIT_SECONDS: Final = 400 * 86400.0
@@ -71,11 +71,13 @@ async def recover_staging(catalog: Catalog, blobs_: BlobStore) -> int:
     """At the start of the only process: what a crash left in staging and is not resumable goes; how many areas.
 
     Uploads of one request end with their connection, so none of theirs can be continued; nor can those whose
-    acknowledged bytes are gone. Jobs a dead process had claimed are free.
+    acknowledged bytes are gone. One that was just being completed is open again. Jobs a dead process had claimed are
+    free.
     """
 
     def drop_one_shots(tx: Transaction) -> set[str]:
         leases.free_jobs(tx)
+        completing.update(uploads.completing(tx))
         for upload_id in uploads.one_shot(tx):
             uploads.drop(tx, upload_id)
         uploads.reopen_all(tx)
@@ -89,11 +91,26 @@ async def recover_staging(catalog: Catalog, blobs_: BlobStore) -> int:
             elif uploads.pieces(tx, area):
                 uploads.drop(tx, area)
 
+    completing: set[str] = set()
     known = await catalog.write(drop_one_shots)
     there = await blobs_.run(lambda: set(blobs_.driver.staged()))
+    if completing - there:
+        there |= await _restage(catalog, blobs_, completing - there)
     if known - there:
         await catalog.write(drop_lost)
     for upload_id in there - known:
         failpoint("sweep.unlinking")
         await blobs_.run(blobs_.driver.discard, upload_id)
     return len(there - known)
+
+
+async def _restage(catalog: Catalog, blobs_: BlobStore, lost: set[str]) -> set[str]:
+    """Of these uploads those whose bytes had become a blob that nothing names: they are staging areas again."""
+    by_generation = {generation_of(upload_id): upload_id for upload_id in lost}
+    keys = [key for key in await blobs_.run(lambda: list(blobs_.driver.keys())) if key[-8:] in by_generation]
+    found: set[str] = set()
+    for key in await catalog.read(lambda tx: blobs.unknown_keys(tx, keys)):
+        upload_id = by_generation[key[-8:]]
+        await blobs_.run(blobs_.driver.restage, key, upload_id)
+        found.add(upload_id)
+    return found

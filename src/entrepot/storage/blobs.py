@@ -150,13 +150,19 @@ class BlobStore:
         return await self.run(self._settle, staging, size, sums.result(), claims, self._now())
 
     def _settle(
-        self, staging: Staging, size: int, sums: Mapping[Algorithm, str], claims: Claims, verified_at: Instant
+        self,
+        staging: Staging,
+        size: int,
+        sums: Mapping[Algorithm, str],
+        claims: Claims,
+        verified_at: Instant,
+        generation: str = "",
     ) -> Received:
         check_claims(sums, claims)
         failpoint("blob.verified")
         edges = edges_of(staging.read, size) if size >= EDGED_FROM else None
         digest = sums[Algorithm.SHA256]
-        key = new_key(digest)
+        key = f"{digest}.{generation}" if generation else new_key(digest)
         return Received(Blob(Digest(digest), size, key, sums, verified_at, staging.commit(key)), edges)
 
     def assemble(self, assembly: Assembly, size: int, claims: Claims) -> Received:
@@ -166,7 +172,8 @@ class BlobStore:
         """
         assembly.staging.cut(size)
         verified_at = 0.0 if assembly.resumed else self._now()
-        return self._settle(assembly.staging, size, {Algorithm.SHA256: assembly.finish(size)}, claims, verified_at)
+        sums = {Algorithm.SHA256: assembly.finish(size)}
+        return self._settle(assembly.staging, size, sums, claims, verified_at, generation_of(assembly.staging.id))
 
     def is_full(self, size: int = 0) -> bool:
         """Whether `size` more bytes would eat into the reserve."""
@@ -224,6 +231,11 @@ class BlobStore:
         if received.blob.inline is None:
             failpoint("blob.loser_unlinking")
             await self.run(self.driver.delete, received.blob.key)
+
+
+def generation_of(upload_id: str) -> str:
+    """What ends the key of an upload's bytes: a process that dies before they are named finds them again by it."""
+    return upload_id.partition(".")[0][-8:]
 
 
 def new_key(digest_hex: str) -> str:
