@@ -205,7 +205,8 @@ class Bucket:
     @property
     def is_open(self) -> bool:
         """Whether everybody may read and list it: it was made public, and nobody has closed it over that."""
-        return self.public and not self.config.get("publicAccessBlock", {}).get("RestrictPublicBuckets")
+        block = self.config.get("publicAccessBlock", {})
+        return self.public and not (block.get("RestrictPublicBuckets") or block.get("IgnorePublicAcls"))
 
 
 @dataclass(frozen=True, slots=True)

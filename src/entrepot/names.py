@@ -52,10 +52,10 @@ def object_key(text: str, limit: int = MAX_KEY_BYTES) -> str:
     return text
 
 
-def is_key(text: str) -> bool:
-    """Whether anything can have that key, in any bucket."""
+def is_key(text: str, in_areas: bool) -> bool:
+    """Whether anything can have that key, in a bucket with areas or without."""
     try:
-        object_key(text, MAX_AREA_KEY_BYTES)
+        object_key(text, MAX_AREA_KEY_BYTES if in_areas else MAX_KEY_BYTES)
     except BadName:
         return False
     return True

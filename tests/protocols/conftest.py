@@ -9,7 +9,8 @@ from tests.running import RunningServer
 
 ON_BOTH = {
     "test_api", "test_api_accounts", "test_api_already_here", "test_api_objects", "test_api_uploads",
-    "test_areas_hold", "test_data", "test_rights", "test_s3_hostile", "test_s3_rights", "test_signed_urls",
+    "test_areas_hold", "test_data", "test_rights", "test_s3_hostile", "test_s3_locks", "test_s3_pages",
+    "test_s3_rights", "test_signed_urls",
 }  # fmt: skip
 ONCE = {
     "test_a_link_is_a_get_of_one_name_until_it_ends", "test_a_right_password_forgets_the_wrong_ones",

@@ -44,6 +44,12 @@ def permits(grants: Sequence[Grant], ids: Collection[str], authenticated: bool, 
     )
 
 
+def reaches(grants: Sequence[Grant], *owners: str) -> bool:
+    """Whether anybody but these projects has a right by them."""
+    own = {canonical_id(project) for project in owners}
+    return any(grant["who"] not in own for grant in grants)
+
+
 def is_public(grants: Sequence[Grant]) -> bool:
     """Whether everybody, or everybody with an account, has a right by them. Source: AWS, "The meaning of public"."""
     return any(grant["kind"] == "group" for grant in grants)

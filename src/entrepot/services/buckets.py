@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from entrepot.auth.grants import canonical_id, is_public
+from entrepot.auth.grants import canonical_id, reaches
 from entrepot.auth.permissions import authorize, require_known
 from entrepot.catalog import audit, projects
 from entrepot.catalog.database import Catalog, Transaction
@@ -82,7 +82,7 @@ class Buckets:
         return await self.catalog.probe(look_up)
 
     async def check_may_publish(self, principal: Principal, name: ObjectName) -> None:
-        """Nothing, if the principal may open to all what it writes there. Raises: NoBucket; Denied."""
+        """Nothing, if the principal may open to others what it writes there. Raises: NoBucket; Denied."""
 
         def look_up(tx: Transaction) -> None:
             bucket = find_bucket(tx, principal, name.bucket, name.project, anywhere=name.anywhere)
@@ -111,7 +111,7 @@ class Buckets:
 
         def create(tx: Transaction) -> tuple[Bucket, bool]:
             home = projects.known(tx, principal.project)
-            opens = is_public(config.get("acl", ()))
+            opens = reaches(config.get("acl", ()), home.name)
             authorize(principal, Action.OVERWRITE if opens else Action.CREATE, Resource(home.id))
             found = projects.find_bucket(tx, home.name, name)
             if found:

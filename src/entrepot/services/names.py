@@ -159,7 +159,7 @@ class Names:
         """As `delete`, within a commit."""
         word = "s3:DeleteObject" if version is None else "s3:DeleteObjectVersion"
         bucket, _ = allowed(tx, asking(principal, word), Action.DELETE, name)
-        if not is_key(name.key):
+        if not is_key(name.key, bucket.areas):
             return Deletion(None, None)
         now = self.now()
         marker: StoredObject | None = None

@@ -37,7 +37,16 @@ from entrepot.names import MAX_AREA_KEY_BYTES, MAX_KEY_BYTES, object_key
 from entrepot.principals import Action, Principal
 from entrepot.services.keeping import Keeping
 from entrepot.services.names import Names, id_of
-from entrepot.services.places import allowed, can_read, hide_missing, holder_of, is_allowed, reading
+from entrepot.services.places import (
+    allowed,
+    asking,
+    can_read,
+    check_not_denied,
+    hide_missing,
+    holder_of,
+    is_allowed,
+    reading,
+)
 from entrepot.services.retention import default_retention
 from entrepot.services.room import Room
 from entrepot.services.sharing import owner_of
@@ -312,6 +321,10 @@ class Objects:
             old, blob = self.look_up(tx, reading(principal, version), source, version)
             carried = facts(old, blob)
             bucket, checked = self.may_put(tx, principal, target, condition)
+            if carried.extra.get("tags"):
+                if carried.extra["tags"] is old.extra.get("tags"):
+                    allowed(tx, asking(principal, "s3:GetObjectTagging"), Action.GET, source, version)
+                check_not_denied(tx, principal, "s3:PutObjectTagging", Action.CREATE, bucket, target.key)
             blobs.hold(tx, blob.digest)
             etag = blob.checksums.get(Algorithm.MD5, old.etag)
             return old, self.point(tx, principal, bucket, target.key, blob, carried, checked, etag=etag), blob

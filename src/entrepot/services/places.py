@@ -18,6 +18,8 @@ SCRATCH: Final = "scratch/"
 MOST_OUTPUTS: Final = 100
 """How many outputs with the same bytes are looked through for one of the caller's."""
 
+_MENDING: Final = frozenset({"s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"})
+
 
 def find_bucket(
     tx: Transaction, principal: Principal, name: str, project: str | None = None, *, anywhere: bool = False
@@ -75,7 +77,7 @@ def decide(
     resource = resource_of(tx, bucket, key)
     if bucket.config and (bucket.config.keys() & sharing.WORDS):
         said = sharing.bucket_says(tx, principal, action, bucket, key, version)
-        if said is False and not _mends_policy(principal, action, bucket, key):
+        if said is False and not _mends_policy(principal, bucket):
             raise Denied("the policy of the bucket forbids this")
         if said and not principal.grant:
             return resource
@@ -128,10 +130,10 @@ def hide_missing(tx: Transaction, principal: Principal, bucket: Bucket, key: str
         decide(tx, asking(principal, "s3:ListBucket"), Action.LIST, bucket, key)
 
 
-def _mends_policy(principal: Principal, action: Action, bucket: Bucket, key: str) -> bool:
-    """Owners can always change what a policy says: no policy locks them out."""
+def _mends_policy(principal: Principal, bucket: Bucket) -> bool:
+    """Owners can always see and change what a policy says: no policy locks them out."""
     owner = principal.admin or principal.roles.get(bucket.project_id, 0) >= Role.OWNER
-    return owner and not key and action is Action.OVERWRITE
+    return owner and principal.origin.operation in _MENDING
 
 
 def holder_of(principal: Principal) -> str:

@@ -6,11 +6,11 @@ from typing import Final
 from entrepot.auth.permissions import UNKNOWN, authorize, require_admin, require_known
 from entrepot.catalog import accounts, audit, blobs, parts, projects, uploads, versions
 from entrepot.catalog.database import Catalog, Transaction
-from entrepot.errors import BadName, Conflict, NotFound
+from entrepot.errors import BadName, Conflict, Denied, NotFound
 from entrepot.model import MAX_QUOTA, Bucket, Clock, Project
 from entrepot.names import bucket_name, project_name
 from entrepot.principals import Action, Kind, Principal, Resource
-from entrepot.services.places import find_bucket
+from entrepot.services.places import check_not_denied, find_bucket
 
 BATCH: Final = 500
 RESERVED: Final = frozenset(
@@ -110,9 +110,13 @@ class Projects:
                 raise NotFound(UNKNOWN)
             before = projects.find_bucket(tx, home.name, name)
             authorize(principal, Action.CREATE if before is None else Action.OVERWRITE, Resource(home.id))
+            if before:
+                check_not_denied(tx, principal, "s3:PutBucketAcl", Action.OVERWRITE, before, "")
             made = projects.add_bucket(tx, home, name, self.now())
             if public is not None and public != made.public:
                 authorize(principal, Action.OVERWRITE, Resource(home.id))
+                if public and made.config.get("publicAccessBlock", {}).get("BlockPublicAcls"):
+                    raise Denied("the bucket blocks public access", advice="change its PublicAccessBlock first")
                 projects.set_public(tx, made.id, public)
             audit.record(tx, principal, "put bucket", self.now(), project_id=home.id, name=name)
             return projects.bucket_by_id(tx, made.id) or made, before is None
@@ -126,6 +130,7 @@ class Projects:
             """Whether it went; else a part of its trash did."""
             found = find_bucket(tx, principal, name, project)
             authorize(principal, Action.DELETE, Resource(found.project_id, bucket=name))
+            check_not_denied(tx, principal, "s3:DeleteBucket", Action.DELETE, found, "")
             if found.areas:
                 raise Conflict("the areas of users and groups lie in this bucket")
             trash = projects.trash_of(tx, found, BATCH)

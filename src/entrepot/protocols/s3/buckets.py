@@ -126,7 +126,7 @@ class BucketCalls:
                 )
             case "policyStatus":
                 by_policy = "policy" in config and bucket_policy.is_public(config["policy"]["read"])
-                public = found.public or by_policy or is_public(config.get("acl", ()))
+                public = found.is_open or by_policy or is_public(config.get("acl", ()))
                 return xml.document("PolicyStatus", ("IsPublic", xml.boolean(public)))
             case "cors":
                 return cors.write_cors(config[what])

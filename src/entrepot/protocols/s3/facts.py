@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from entrepot.auth.grants import canonical_id, is_public
+from entrepot.auth.grants import canonical_id, reaches
 from entrepot.model import Bucket, Clock, Facts, StoredObject
 from entrepot.principals import Action, Kind, Principal
 from entrepot.protocols.base import Request, Response
@@ -49,7 +49,7 @@ class FactCalls:
         extra: dict[str, Any] = dict(facts.extra)
         if grants_asked:
             extra |= await self._grants(headers, extra.get("owner", bucket.project), bucket)
-            if is_public(extra.get("acl", ())):
+            if reaches(extra.get("acl", ()), bucket.project, extra.get("owner", bucket.project)):
                 await self.buckets.buckets.check_may_publish(principal, name_of(call))
         if any(locks):
             if "object-lock" not in bucket.config:

@@ -247,4 +247,4 @@ def _links(bucket: str, page: Page, query: Mapping[str, str], request: Request) 
 def _address(bucket: str, query: Mapping[str, str], **changed: str) -> str:
     """Another page of the same list, as an attribute has it."""
     kept = {name: query[name] for name in ("prefix", "delimiter", "max-keys") if name in query}
-    return html.escape(f"/{quote(bucket)}?{urlencode({**kept, **changed})}")
+    return html.escape(f"/{quote(bucket)}?{urlencode({**kept, **changed}, quote_via=quote)}")

@@ -69,7 +69,8 @@ def operation_of(call: Call) -> str:
 def words_of(call: Call, request: Request) -> Mapping[str, Sequence[str]]:
     """Values by condition key; what the request does not say is left out."""
     listed = {f"s3:{name}": [call.query[name]] for name in ("prefix", "delimiter", "max-keys") if name in call.query}
-    return {**base.words_of(request), **listed, **words_in(heads.table_of(request, call.query))}
+    told = {} if isinstance(call, calls.PostForm) else words_in(heads.table_of(request, call.query))
+    return {**base.words_of(request), **listed, **told}  # what a form asks for stands in its fields
 
 
 def words_in(table: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
