@@ -25,6 +25,7 @@ MAX_QUOTA: Final = 2**63 - 1
 class Algorithm(Enum):
     """A checksum we can compute; the value is its name in digests, tables and JSON."""
 
+    __hash__ = object.__hash__  # each is there once; the one of `Enum` is written in Python
     SHA256 = "sha256"
     MD5 = "md5"
     SHA1 = "sha1"
@@ -255,9 +256,12 @@ class VersionId:
         return cls(int(text, 16))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoredObject:
-    """A live name and what it points to. Metadata are the client's own headers and labels."""
+    """A live name and what it points to. Metadata are the client's own headers and labels.
+
+    Nobody changes one; it is not frozen because that makes it four times as dear, and a page has a thousand.
+    """
 
     version: int
     project: str

@@ -68,7 +68,7 @@ class Multipart:
             bucket, _ = allowed(tx, principal, Action.CREATE, name)
             object_key(name.key, MAX_AREA_KEY_BYTES if bucket.areas else MAX_KEY_BYTES)
             now = self.now()
-            extra = {**facts.extra, "owner": owner_of(bucket, facts.extra.get("owner", ""))}
+            extra = {"owner": owner_of(bucket, principal), **facts.extra}
             carried = {
                 "numbered": True, "type": facts.content_type, "labels": dict(facts.metadata),
                 "extra": extra, "want": want.value, "principal": principal.name,

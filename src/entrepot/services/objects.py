@@ -173,7 +173,7 @@ class Objects:
             objects.check(None if old and objects.is_over(old, self.now()) else old, condition)
         action = Action.OVERWRITE
         overwrite = may(principal, action, resource) or is_allowed(tx, principal, action, bucket, name.key)
-        return bucket, replace(condition, overwrite=overwrite)
+        return bucket, Condition(condition.absent, condition.etag, overwrite, condition.other_than)
 
     async def _name(
         self,
@@ -220,9 +220,10 @@ class Objects:
         if "object-lock" in bucket.config and "retention" not in facts.extra:
             kept = default_retention(bucket.config["object-lock"], now)
             facts = replace(facts, extra={**facts.extra, "retention": kept}) if kept else facts
-        if "owner" in facts.extra and owner_of(bucket, facts.extra["owner"]) == bucket.project:
-            extra = {name: value for name, value in facts.extra.items() if name != "owner"}
-            facts = replace(facts, extra=extra)
+        owner = facts.extra.get("owner") or owner_of(bucket, principal)
+        if owner != bucket.project or "owner" in facts.extra:  # it is kept only of a guest's objects
+            rest = {name: value for name, value in facts.extra.items() if name != "owner"}
+            facts = replace(facts, extra=rest if owner == bucket.project else {**rest, "owner": owner})
         stored = objects.point(tx, bucket, key, blob.digest, blob.size, etag, facts, condition, now, released=released)
         audit.record(
             tx, principal, "put", now, project_id=bucket.project_id, name=f"{bucket.name}/{key}", digest=blob.digest.hex

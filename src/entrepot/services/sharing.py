@@ -97,10 +97,11 @@ def _operation(principal: Principal, action: Action) -> str:
     return principal.origin.operation or _OPERATIONS.get(action, "")
 
 
-def owner_of(bucket: Bucket, writer: str) -> str:
-    """The project whose a new object is: that of its writer, if there is one and the bucket leaves it to guests."""
-    own = bucket.areas or bucket.config.get("ownershipControls") == "BucketOwnerEnforced"
-    return bucket.project if own or not writer else writer
+def owner_of(bucket: Bucket, writer: Principal) -> str:
+    """The project whose a new object is: a guest's own, if the bucket leaves it to guests; else the bucket's."""
+    if bucket.project_id in writer.roles or writer.admin or writer.kind is Kind.ANONYMOUS or bucket.areas:
+        return bucket.project
+    return bucket.project if bucket.config.get("ownershipControls") == "BucketOwnerEnforced" else writer.project
 
 
 def _heeded(bucket: Bucket, grants: Sequence[Grant]) -> list[Grant]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from entrepot.auth.grants import canonical_id, reaches
 from entrepot.model import Bucket, Clock, Facts, StoredObject
-from entrepot.principals import Action, Kind, Principal
+from entrepot.principals import Action, Principal
 from entrepot.protocols.base import Request, Response
 from entrepot.protocols.s3 import acl, lock, responses, tagging
 from entrepot.protocols.s3.buckets import BucketCalls, check_acls, check_public
@@ -19,6 +19,7 @@ from entrepot.services.names import BYPASS
 from entrepot.services.objects import Objects
 from entrepot.services.places import asking, with_words
 from entrepot.services.retention import may_change
+from entrepot.services.sharing import owner_of
 
 _LOCK_HEADERS: Final = tuple(
     f"x-amz-object-lock-{word}" for word in ("mode", "retain-until-date", "legal-hold")
@@ -35,10 +36,8 @@ class FactCalls:
     now: Clock
 
     async def asked(self, call: Call, principal: Principal, proven: Proven, facts: Facts) -> Facts:
-        """The same facts, with who writes, and the grants and locks the headers ask for. Raises: S3Error; Denied."""
+        """The same facts, with the grants and locks the headers ask for. Raises: S3Error; Denied."""
         headers = proven.headers
-        if principal.kind is not Kind.ANONYMOUS:
-            facts = replace(facts, extra={**facts.extra, "owner": principal.project})
         locks = [headers.get(name) for name in _LOCK_HEADERS]
         grants_asked = "x-amz-acl" in headers or any(name.startswith("x-amz-grant-") for name in headers)
         beside = ["s3:PutObjectAcl"] * grants_asked + ["s3:PutObjectTagging"] * ("tags" in facts.extra)
@@ -48,8 +47,9 @@ class FactCalls:
         bucket = await self.buckets.buckets.find_for_write(principal, name_of(call), beside, above)
         extra: dict[str, Any] = dict(facts.extra)
         if grants_asked:
-            extra |= await self._grants(headers, extra.get("owner", bucket.project), bucket)
-            if reaches(extra.get("acl", ()), bucket.project, extra.get("owner", bucket.project)):
+            owner = owner_of(bucket, principal)
+            extra |= await self._grants(headers, owner, bucket)
+            if reaches(extra.get("acl", ()), bucket.project, owner):
                 await self.buckets.buckets.check_may_publish(principal, name_of(call))
         if any(locks):
             if "object-lock" not in bucket.config:
