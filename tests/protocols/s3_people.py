@@ -77,10 +77,10 @@ class People:
         """A policy that denies these to everybody."""
         self.policy(bucket, {"Effect": "Deny", "Action": actions} | ({"Condition": condition} if condition else {}))
 
-    def allow_stranger(self, bucket: str, *actions: str) -> None:
+    def allow_stranger(self, bucket: str, *actions: str, **condition: object) -> None:
         """A policy that allows these to the stranger."""
-        who = {"CanonicalUser": self.stranger}
-        self.policy(bucket, {"Effect": "Allow", "Action": actions, "Principal": who})
+        said = {"Effect": "Allow", "Action": actions, "Principal": {"CanonicalUser": self.stranger}}
+        self.policy(bucket, said | ({"Condition": condition} if condition else {}))
 
     def text(self, bucket: str, key: str) -> bytes | None:
         """What the owner reads there; None if it is not there."""

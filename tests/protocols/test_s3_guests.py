@@ -196,6 +196,15 @@ def test_a_denial_of_tags_holds_wherever_they_stand(people: People, way: str, co
     assert people.ask("owner", "PUT", f"/{bucket}/new", b"x").status == 200
 
 
+def test_a_guest_may_set_the_tags_that_a_policy_lets_it_set_and_no_others(people: People) -> None:
+    bucket = people.bucket()
+    people.done("PUT", f"/{bucket}/k", b"x")
+    people.allow_stranger(bucket, "s3:PutObjectTagging", StringEquals={"s3:RequestObjectTag/secret": "no"})
+    assert people.ask("stranger", "PUT", f"/{bucket}/k?tagging", TAGS).status == 200
+    assert people.ask("stranger", "PUT", f"/{bucket}/k?tagging", TAGS.replace(b"no", b"yes")).status == 403
+    assert TAGS.partition(b"<TagSet>")[2] in people.done("GET", f"/{bucket}/k?tagging").body
+
+
 # --- what a policy denies holds everywhere ---------------------------------------------------------------------------
 
 

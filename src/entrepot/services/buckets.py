@@ -52,13 +52,18 @@ class Buckets:
             return False
         return True
 
-    async def check_may_be_allowed(self, principal: Principal, name: ObjectName, action: Action) -> None:
-        """Nothing, if a role, policy or grant may let the principal do that to some key. Raises: NoBucket; Denied."""
+    async def check_may_be_allowed(
+        self, principal: Principal, name: ObjectName, action: Action, version: VersionId | None = None
+    ) -> None:
+        """Nothing, if a role, policy or grant may let the principal do that, to that key or if it is empty to some.
+
+        It costs little and is asked before a body is read. Raises: NoBucket; Denied.
+        """
 
         def look_up(tx: Transaction) -> None:
             bucket = find_bucket(tx, principal, name.bucket, name.project, anywhere=name.anywhere)
             if not sharing.WORDS & bucket.config.keys():
-                decide(tx, principal, action, bucket)
+                decide(tx, principal, action, bucket, name.key, version)
 
         await self.catalog.probe(look_up)
 

@@ -1,6 +1,6 @@
 """What is kept beside an object's bytes: grants, tags, retention, legal hold. Shown, set, unset; asked for by a PUT."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -24,6 +24,8 @@ from entrepot.services.sharing import owner_of
 _LOCK_HEADERS: Final = tuple(
     f"x-amz-object-lock-{word}" for word in ("mode", "retain-until-date", "legal-hold")
 )  # fmt: skip
+Change = Callable[[StoredObject, Bucket], Mapping[str, Any]]
+"""What an object keeps from now on."""
 NO_LOCK: Final = "Bucket is missing Object Lock Configuration"
 
 
@@ -97,22 +99,21 @@ class FactCalls:
     async def set(self, call: Call, principal: Principal, request: Request, proven: Proven, what: str) -> Response:
         """PUT ?what."""
         name, version = name_of(call), version_of(call.query)
-        await self.buckets.buckets.find(principal, name, Action.OVERWRITE, version)
+        await self.buckets.buckets.check_may_be_allowed(principal, name, Action.OVERWRITE, version)
         data = await proven.document(request)
         bypass = bypasses(proven.headers) and await self.buckets.buckets.may(
             asking(principal, BYPASS), name, Action.OVERWRITE
         )
         if what == "tagging":
-            principal = with_words(principal, words_of_tags(tagging.read_tags(data, tagging.MAX_OBJECT_TAGS)))
-        change = await self._change(data, proven, what, bypass=bypass)
+            tags = tagging.read_tags(data, tagging.MAX_OBJECT_TAGS)
+            principal, change = with_words(principal, words_of_tags(tags)), _change_of("tags", tags)
+        else:
+            change = await self._change(data, proven, what, bypass=bypass)
         stored = await self.objects.names.change_extra(principal, name, version, change)
         return Response(200, [*responses.with_id(request), *version_header(stored)])
 
-    async def _change(self, data: bytes, proven: Proven, what: str, *, bypass: bool) -> Any:
+    async def _change(self, data: bytes, proven: Proven, what: str, *, bypass: bool) -> Change:
         """What the body says, as a change of what an object keeps."""
-        if what == "tagging":
-            tags = tagging.read_tags(data, tagging.MAX_OBJECT_TAGS)
-            return lambda stored, bucket: {**stored.extra, "tags": tags}
         if what == "acl":
             return await self._change_of_grants(data, proven)
         if what == "legal-hold":
@@ -128,7 +129,7 @@ class FactCalls:
 
         return keep
 
-    async def _change_of_grants(self, data: bytes, proven: Proven) -> Any:
+    async def _change_of_grants(self, data: bytes, proven: Proven) -> Change:
         """For an object, whose owner stays who it was."""
         known = (await self.buckets.known_ids()).__contains__
         canned = "" if data else proven.headers.get("x-amz-acl", "")
@@ -151,6 +152,10 @@ class FactCalls:
 
         stored = await self.objects.names.change_extra(principal, name_of(call), version_of(call.query), change)
         return Response(204, [*responses.with_id(request), *version_header(stored)])
+
+
+def _change_of(word: str, value: object) -> Change:
+    return lambda stored, _bucket: {**stored.extra, word: value}
 
 
 def _lockable(stored: StoredObject, bucket: Bucket) -> dict[str, Any]:
