@@ -99,6 +99,8 @@ def find_proof(request: SignedRequest) -> Proof | sigv2.QueryProof | None:
 
     Raises: SignedTwice; Malformed, also for a parameter twice; BadProof; BadRequest for a V2 header.
     """
+    if not request.raw_query:
+        return parse_header(request)
     header, query, old = parse_header(request), parse_query(request.raw_query), sigv2.parse_query(request.raw_query)
     if sum(proof is not None for proof in (header, query, old)) > 1:
         raise SignedTwice("the request is signed twice", advice="send one signature, in the header or in the query")
@@ -186,10 +188,12 @@ def canonical_request(
 ) -> bytes:
     """The request in the one form that is signed. `path` and `query` come encoded; twin headers join by `,`."""
     names = sorted(set(signed_headers))
-    lines = b""
-    for name in names:
-        values = [b" ".join(value.split()) for sent, value in headers if sent.lower() == name.encode()]
-        lines += name.encode() + b":" + b",".join(values) + b"\n"
+    sent: dict[bytes, list[bytes]] = {name.encode(): [] for name in names}
+    for name, value in headers:
+        lower = name.lower()
+        if lower in sent:
+            sent[lower].append(b" ".join(value.split()))
+    lines = b"".join(name + b":" + b",".join(values) + b"\n" for name, values in sent.items())
     return b"\n".join([method.encode(), path, query, lines, ";".join(names).encode(), payload.encode()])
 
 
