@@ -1,8 +1,10 @@
 """Lists of versions and of open uploads page by page; uploads and their parts at their edges."""
 
+import hashlib
 import os
 import socket
 import sqlite3
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -359,3 +361,11 @@ def test_ranges_between_parts_that_were_sent_are_joined_byte_for_byte(
     etags = [copied(people, bucket, upload, 2, 0, 5 * MIB), copied(people, bucket, upload, 3, 5 * MIB, len(data))]
     assert complete(people, bucket, "k", upload, first, *etags).status == 200
     assert people.text(bucket, "k") == sent + data
+
+
+def test_a_copied_part_shows_the_checksum_its_upload_asked_for(people: People, source: tuple[str, bytes]) -> None:
+    bucket, data = source
+    upload = people.upload("owner", bucket, "k", {"x-amz-checksum-algorithm": "SHA256"})
+    headers = {COPY: f"{bucket}/source", f"{COPY}-range": "bytes=100-199"}
+    answer = people.ask("owner", "PUT", f"/{bucket}/k?partNumber=1&uploadId={upload}", b"", headers)
+    assert tag("ChecksumSHA256", answer) == b64encode(hashlib.sha256(data[100:200]).digest()).decode()

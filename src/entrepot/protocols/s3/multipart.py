@@ -125,11 +125,15 @@ class MultipartCalls:
                 raise S3Error("InvalidRange", f"Range specified is not valid for source object of size: {old.size}")
             return Span(int(match[1]), int(match[2]) + 1)
 
-        upload = name_of(call), call.query["uploadId"]
+        name, upload_id = name_of(call), call.query["uploadId"]
+        carried = (await self.multipart.find(principal, name, upload_id)).facts["extra"]
         with copying(source):
-            old, part = await self.multipart.copy_part(principal, *upload, number, source, version, choose)
+            old, part = await self.multipart.copy_part(principal, name, upload_id, number, source, version, choose)
         headers = [(b"x-amz-copy-source-version-id", old.version_id.encode())] if old.version_id else []
-        result = xml.document("CopyPartResult", ("LastModified", iso(part.created_at)), ("ETag", quoted(part.md5)))
+        result = xml.document(
+            "CopyPartResult", ("LastModified", iso(part.created_at)), ("ETag", quoted(part.md5)),
+            _checksum_item(part, carried["checksum"]) if carried.get("asked") else None,
+        )  # fmt: skip
         return responses.xml_response(request, result, headers)
 
     async def list_parts(self, call: Call, principal: Principal, request: Request) -> Response:
@@ -148,7 +152,7 @@ class MultipartCalls:
             *(
                 ("Part", ("PartNumber", part.number), ("LastModified", iso(part.created_at)),
                  ("ETag", quoted(part.md5)), ("Size", part.size),
-                 (f"Checksum{known['algorithm']}", base64_of(part.checksum)) if part.checksum else None)
+                 _checksum_item(part, known))
                 for part in shown
             ),
             *_whose(upload), ("StorageClass", "STANDARD"),
@@ -247,6 +251,10 @@ def _checksum_words(known: Mapping[str, str], extra: Mapping[str, object]) -> li
     if not extra.get("asked"):
         return []
     return [("ChecksumAlgorithm", known["algorithm"]), ("ChecksumType", known["type"])]
+
+
+def _checksum_item(part: Part, known: Mapping[str, str]) -> xml.Item | None:
+    return (f"Checksum{known['algorithm']}", base64_of(part.checksum)) if part.checksum else None
 
 
 def _whose(upload: Upload) -> list[xml.Item]:
