@@ -186,7 +186,7 @@ class Joining:
 
     async def _keep_only(self, area: Area, upload: Upload, chosen: Sequence[Part]) -> None:
         """Of the upload's own area only these parts count from now on; what others replaced may be written over."""
-        ranges = [(part.start, part.start + part.size) for part in chosen if not part.area and part.size]
+        ranges = {(part.start, part.start + part.size) for part in chosen if not part.area and part.size}
         if area.assembly.holds_only(ranges):
             return
 

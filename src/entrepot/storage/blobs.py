@@ -5,6 +5,7 @@ Whatever was promised, the sha256 is always computed here, while the bytes arriv
 """
 
 import asyncio
+import errno
 import hashlib
 import os
 import random
@@ -206,7 +207,11 @@ class BlobStore:
         """Whether the stored bytes are the right ones, read whole."""
         try:
             found = await self.checksums(blob, Span(), frozenset())
-        except (NotFound, OSError):
+        except NotFound:
+            return False
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise  # it says nothing of the bytes
             return False
         return found[Algorithm.SHA256] == blob.digest.hex
 

@@ -74,16 +74,19 @@ class Sent:
         """The same, of which no more than `most` bytes are taken. Raises: TooLarge, now or while they come."""
         if self.size is not None and self.size > most:
             raise TooLarge(_TOO_LARGE)
-        return self if self.size is not None else replace(self, body=_first(self.body, most))
+        return self if self.size is not None else replace(self, body=within(self.body, most))
 
 
-async def _first(body: Body, most: int) -> Body:
-    left = most
+async def within(body: Body, most: int | None, least: int = 0) -> Body:
+    """The same body. Raises: TooLarge; S3Error if it ends before `least`."""
+    size = 0
     async for pieces in body:
-        left -= sum(map(len, pieces))
-        if left < 0:
+        size += sum(map(len, pieces))
+        if most is not None and size > most:
             raise TooLarge(_TOO_LARGE)
         yield pieces
+    if size < least:
+        raise S3Error("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
 
 
 def hex_of(name: str, text: str, where: str = "header") -> str:

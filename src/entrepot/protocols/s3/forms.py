@@ -1,21 +1,20 @@
 """POST of a form to a bucket: an object, its proof and policy among the fields, the file last."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from entrepot.auth import post_policy, sigv2, sigv4
 from entrepot.auth.sigv2 import SignedRequest
-from entrepot.errors import TooLarge, Unsupported
-from entrepot.model import Algorithm, Body, Clock, Facts, checksum
+from entrepot.errors import Unsupported
+from entrepot.model import Algorithm, Clock, Facts, checksum
 from entrepot.principals import ANONYMOUS, Action, Principal
 from entrepot.protocols.base import Request, Response, with_origin
 from entrepot.protocols.forms import Form, read_form
 from entrepot.protocols.s3 import claims, heads, requests, responses, tagging, xml
 from entrepot.protocols.s3.calls import Call, named
 from entrepot.protocols.s3.claims import Sent
-from entrepot.protocols.s3.errors import S3Error, invalid_argument
+from entrepot.protocols.s3.errors import invalid_argument
 from entrepot.protocols.s3.facts import FactCalls
 from entrepot.protocols.s3.objects import ObjectCalls, condition_of, facts_of, put_headers, quoted
 from entrepot.protocols.s3.proofs import Proofs, Proven
@@ -115,16 +114,4 @@ def _sent(form: Form, table: dict[str, str], least: int, most: int | None) -> Se
         sums[Algorithm.MD5] = md5
     named = name or "CRC64NVME"
     want = frozenset({Algorithm.MD5, claims.ALGORITHMS[named]})
-    return Sent(_within(form.file, least, most), None, sums, named, want=want, given=bool(name))
-
-
-async def _within(body: Body, least: int, most: int | None) -> AsyncIterator[Any]:
-    """The same body. Raises: TooLarge; S3Error if it ends before `least`."""
-    size = 0
-    async for pieces in body:
-        size += sum(map(len, pieces))
-        if most is not None and size > most:
-            raise TooLarge("Your proposed upload exceeds the maximum allowed size")
-        yield pieces
-    if size < least:
-        raise S3Error("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
+    return Sent(claims.within(form.file, most, least), None, sums, named, want=want, given=bool(name))
