@@ -14,6 +14,7 @@ from entrepot.errors import NoUpload, QuotaExceeded
 from entrepot.model import ALWAYS, Algorithm, Body, Claims, Facts, ObjectName, Piece, Span
 from entrepot.services import placing
 from entrepot.services.joining import Joined
+from entrepot.services.placing import Placing
 from entrepot.storage.assembly import Assembly
 from tests.faults.inside import BUCKET, Inside, body_of, opened_inside
 
@@ -245,3 +246,28 @@ async def test_a_part_of_unknown_length_reserves_what_it_has(inside: Inside) -> 
     parts = inside.server.s3.multipart.multipart
     await parts.put(inside.principal, NAME, upload, 1, body_of(data_of(1)), Claims(), frozenset())
     assert await inside.rows("SELECT reserved FROM upload") == [(SIZE,)]
+
+
+async def test_a_part_sent_again_while_the_old_one_goes_to_its_place_is_not_written_over(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload, half, go_on = await begin(inside), asyncio.Event(), asyncio.Event()
+    await put(inside, upload, 2, data_of(2))
+    settle, read, again = Placing._settle, type(inside.catalog).read, []
+
+    async def send_first(catalog: Any, job: Any) -> Any:
+        monkeypatch.setattr(type(inside.catalog), "read", read)
+        again.append(asyncio.create_task(put(inside, upload, 2, data_of(9), paused(data_of(9), half, go_on))))
+        await half.wait()
+        return await read(catalog, job)
+
+    async def settling(*words: Any) -> None:
+        monkeypatch.setattr(type(inside.catalog), "read", send_first)
+        await settle(*words)
+
+    monkeypatch.setattr(Placing, "_settle", settling)
+    await put(inside, upload, 1, data_of(1))
+    go_on.set()
+    await again[0]
+    await complete(inside, upload, 1, 2)
+    await check(inside, data_of(1) + data_of(9))

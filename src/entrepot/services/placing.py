@@ -59,8 +59,9 @@ class Placing:
         await self._reserve(coming, STEP if claims.size is None else claims.size)
         try:
             async with self.areas.of(upload.id) as area:
-                part = await self._receive(area, coming, body)
+                part, old = await self._receive(area, coming, body)
                 coming.reserved -= part.size  # that is the part's now
+                await self.discard(old)
                 await self._follow(area, upload)
         except Conflict as error:
             raise NoUpload("the upload was completed or aborted meanwhile") from error
@@ -110,8 +111,8 @@ class Placing:
         area.slots.add(number)
         return (number - 1) * length
 
-    async def _receive(self, area: Area, coming: _Arrival, body: Body) -> Part:
-        """The part, received into its place or an area of its own, and acknowledged."""
+    async def _receive(self, area: Area, coming: _Arrival, body: Body) -> tuple[Part, Part | None]:
+        """The part, received into its place or an area of its own, and acknowledged; and the one that was before."""
         upload, number = coming.upload, coming.number
         place = await self._place(area, upload, number, coming.claims.size)
         if place is not None:
@@ -123,16 +124,18 @@ class Placing:
         apart = f"{upload.id}.{number}.{text_id()[:8]}"
         staging = await self.blobs.run(self.blobs.driver.stage, apart, coming.claims.size)
         try:
-            part = await self._fill(area, coming, body, staging, apart, 0)
+            received = await self._fill(area, coming, body, staging, apart, 0)
         except BaseException:
             await shield(self.blobs.run(staging.discard))
             raise
         staging.close()
         area.apart.add(number)
-        return part
+        return received
 
-    async def _fill(self, area: Area, coming: _Arrival, body: Body, staging: Staging, name: str, start: int) -> Part:
-        """The part, written from `start` on in the area of that name, verified, synced and acknowledged."""
+    async def _fill(
+        self, area: Area, coming: _Arrival, body: Body, staging: Staging, name: str, start: int
+    ) -> tuple[Part, Part | None]:
+        """As `_receive`: the part, written from `start` on in the area of that name, verified, synced and acknowledged."""
         upload, claims = coming.upload, coming.claims
         algorithm = Algorithm(upload.facts["want"])
         sums, size = Checksums(coming.want | {Algorithm.MD5, algorithm} | claims.checksums.keys()), 0
@@ -154,8 +157,7 @@ class Placing:
             coming.number, name, start, size, found[Algorithm.MD5], found[Algorithm.SHA256], found[algorithm],
             self.now(),
         )  # fmt: skip
-        await self.discard(await self._acknowledge(area, upload, part))
-        return part
+        return part, await self._acknowledge(area, upload, part)
 
     async def _acknowledge(self, area: Area, upload: Upload, part: Part, was: Part | None = None) -> Part | None:
         """Write its row; the part of that number that was there before. `was`: the same part where it lay until now.
@@ -210,10 +212,11 @@ class Placing:
         """A part that lies apart goes to its place. Raises: Conflict; BadPart; DiskFull."""
         assert area.part_size
         area.apart.discard(number)
+        area.slots.add(number)  # before anything is waited for: one that is sent again must not take it meanwhile
         was = await self.catalog.read(lambda tx: parts.find(tx, upload.id, number))
         if was is None or not was.is_apart or was.size > area.part_size:
+            area.slots.discard(number)
             return
-        area.slots.add(number)
         start = (number - 1) * area.part_size
         with area.writing():
             await self.move(area, was, None, area.assembly.staging, start)
