@@ -135,7 +135,7 @@ class Placing:
     async def _fill(
         self, area: Area, coming: _Arrival, body: Body, staging: Staging, name: str, start: int
     ) -> tuple[Part, Part | None]:
-        """As `_receive`: the part, written from `start` on in the area of that name, verified, synced and acknowledged."""
+        """As `_receive`: written from `start` on in the area of that name, verified, synced and acknowledged."""
         upload, claims = coming.upload, coming.claims
         algorithm = Algorithm(upload.facts["want"])
         sums, size = Checksums(coming.want | {Algorithm.MD5, algorithm} | claims.checksums.keys()), 0
