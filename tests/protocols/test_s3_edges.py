@@ -103,6 +103,11 @@ def test_the_page_behind_a_form_keeps_its_query_and_fragment(people: People, buc
     assert found.fragment in ("", asked.fragment)
 
 
+@pytest.mark.parametrize("url", ["http://[bad", "http://a]/", "ftp://a/", "//a/", "javascript:1"])
+def test_where_nobody_can_be_sent_nobody_is_sent(people: People, bucket: str, url: str) -> None:
+    assert people.form("owner", bucket, {"key": "k", "success_action_redirect": url}).status == 204
+
+
 def test_a_form_says_where_its_object_is(people: People, bucket: str) -> None:
     answer = people.form("owner", bucket, {"key": "a b/c", "success_action_status": "201"})
     where = f"{people.server.url}/{bucket}/a%20b/c"

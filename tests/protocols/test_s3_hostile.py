@@ -217,6 +217,11 @@ def test_a_put_on_its_way_while_versions_begin_to_be_kept_loses_none(bob: Home) 
     assert bob.ask("GET", f"/{bob.bucket}/raced?versionId={version}").body == b"quick"
 
 
+@pytest.mark.parametrize("target", ["/a%00b", "/a%00b/k", "/%00", "/%ff%fe/k", "/a%3A%00/k"])
+def test_a_page_asks_for_a_bucket_that_cannot_be(alice: Home, target: str) -> None:
+    assert alice.ask("GET", target, headers={"Origin": "http://a.example"}).status in (400, 404)
+
+
 # --- cost ------------------------------------------------------------------------------------------------------------
 
 

@@ -160,7 +160,7 @@ class S3(Endpoint[AnyCall]):
         origin = request.header(b"origin")
         if origin is not None and request.method != "OPTIONS":
             bucket = unquote(requests.resource(request, self.hosts)[1:].partition(b"/")[0].decode("latin-1"))
-            found = await self.buckets.buckets.public(named(bucket, ""))
+            found = await self.buckets.buckets.public(named(bucket, "")) if "\0" not in bucket else None
             if found and "cors" in found.config:
                 asked = request.header(b"access-control-request-method")
                 allowed = cors.simple(found.config["cors"], origin, asked or request.method)

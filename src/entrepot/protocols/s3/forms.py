@@ -58,10 +58,8 @@ class FormCalls:
         location = f"{request.base_url}{request.raw_path.decode('latin-1').rstrip('/')}/{quote(key)}"
         headers = [*responses.with_id(request), *put_headers(stored, blob), (b"location", location.encode())]
         redirect = table.get("success_action_redirect") or table.get("redirect", "")
-        parts = urlsplit(redirect)
-        if parts.scheme in ("http", "https") and redirect.isprintable() and redirect.isascii():
-            told = f"bucket={quote(call.bucket)}&key={quote(key, safe='')}&etag=%22{stored.etag}%22"
-            url = urlunsplit(parts._replace(query=f"{parts.query}&{told}" if parts.query else told))
+        told = f"bucket={quote(call.bucket)}&key={quote(key, safe='')}&etag=%22{stored.etag}%22"
+        if url := _with_query(redirect, told):
             return Response(303, [*headers[:-1], (b"location", url.encode())])
         status = table.get("success_action_status", "")
         if status == "201":
@@ -115,3 +113,14 @@ def _sent(form: Form, table: dict[str, str], least: int, most: int | None) -> Se
     named = name or "CRC64NVME"
     want = frozenset({Algorithm.MD5, claims.ALGORITHMS[named]})
     return Sent(claims.within(form.file, most, least), None, sums, named, want=want, given=bool(name))
+
+
+def _with_query(url: str, more: str) -> str:
+    """The same address with more in its query; empty if that is nothing a browser may be sent to."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    if parts.scheme not in ("http", "https") or not (url.isprintable() and url.isascii()):
+        return ""
+    return urlunsplit(parts._replace(query=f"{parts.query}&{more}" if parts.query else more))
