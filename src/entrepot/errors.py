@@ -3,12 +3,15 @@
     EntrepotError
     ├── UsageError           the call itself is wrong
     │   ├── BadName          a name that cannot be one
-    │   │   └── NameTooLong
+    │   │   ├── NameTooLong
+    │   │   └── BadDigest
     │   ├── BadRange         a range outside the bytes
     │   ├── BadRequest       a message that cannot be read
+    │   │   └── BadManifest  an image manifest that cannot be kept
     │   └── BodyCut          the connection ended before the body did
     ├── NotFound             it is not there, or the caller may not know of it
     │   ├── NoBucket         not even the bucket
+    │   ├── NoManifest, NoBlob, NoUpload, NoVersion
     │   └── Hidden           it may be there; the caller may not know
     ├── Denied               known, but not allowed
     │   └── Unauthenticated  no proof, or a wrong one
@@ -28,6 +31,8 @@
 Each kind has a `code`, one word for programs. Each protocol has one table from these classes to its own statuses and
 codes, looked up by the nearest ancestor.
 """
+
+from collections.abc import Sequence
 
 
 class EntrepotError(Exception):
@@ -65,12 +70,40 @@ class NameTooLong(BadName):
         self.most = most
 
 
+class BadDigest(BadName):
+    """A digest that cannot be one."""
+
+
 class BadRange(UsageError):
     """A range or offset outside the bytes there are."""
 
 
 class BadRequest(UsageError):
     """A message that cannot be read: broken JSON, form, header or query."""
+
+
+class WrongOffset(BadRange):
+    """Bytes for another place than the one an upload has come to, which is `offset`; none of them was kept."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"the upload holds {offset} bytes", advice="go on from there")
+        self.offset = offset
+
+
+class BadManifest(BadRequest):
+    """An image manifest that cannot be kept as it is."""
+
+
+class WrongSize(BadManifest):
+    """A size that is not the one of the bytes."""
+
+
+class MissingReferences(BadManifest):
+    """An image manifest names bytes that are not in its repository: `digests`."""
+
+    def __init__(self, digests: Sequence[str]) -> None:
+        super().__init__("the manifest names what this repository does not have", advice="push it first")
+        self.digests = digests
 
 
 class BadPart(BadRequest):
@@ -93,6 +126,14 @@ class NoBucket(NotFound):
 
 class Hidden(NotFound):
     """The caller has no right to know whether it is there. Said exactly as `NotFound`, but for S3."""
+
+
+class NoManifest(NotFound):
+    """The repository has no such tag or manifest."""
+
+
+class NoBlob(NotFound):
+    """The repository has no such bytes."""
 
 
 class NoUpload(NotFound):
@@ -179,6 +220,14 @@ class Conflict(EntrepotError):
     """It exists and differs, or may not change."""
 
     code = "conflict"
+
+
+class InUse(Conflict):
+    """It cannot go while `users` name it."""
+
+    def __init__(self, what: str = "", users: Sequence[str] = ()) -> None:
+        super().__init__(what, advice="delete first what names it")
+        self.users = users
 
 
 class BucketNotEmpty(Conflict):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
-from entrepot.errors import BadName, BadRange
+from entrepot.errors import BadDigest, BadName, BadRange
 
 Instant = float
 Clock = Callable[[], Instant]
@@ -47,6 +47,7 @@ _HEX_LENGTH: Final = {
 _HEX64: Final = re.compile(r"[0-9a-f]{64}\Z")
 _VERSION: Final = re.compile(r"[0-7][0-9a-f]{15}\Z")
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]+\Z")
+_NAMES_BYTES: Final = frozenset({"sha256", "sha512"})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -66,6 +67,30 @@ class Digest:
     def parse(cls, text: str) -> "Digest":
         """The digest `text` names: 64 hex digits in any case, `sha256:` in front allowed. Raises: BadName."""
         return cls(text.removeprefix("sha256:").lower())
+
+
+@dataclass(frozen=True, slots=True)
+class NamedDigest:
+    """A digest as a registry's client writes it, `sha256:<64 hex>` or `sha512:<128 hex>`. Bytes have one `Digest`."""
+
+    algorithm: Algorithm
+    hex: str
+
+    def __str__(self) -> str:
+        return f"{self.algorithm.value}:{self.hex}"
+
+    @classmethod
+    def parse(cls, text: str) -> "NamedDigest":
+        """The digest `text` is, in lower case. Raises: BadDigest."""
+        name, _, digits = text.partition(":")
+        if name not in _NAMES_BYTES or len(digits) != Algorithm(name).hex_length or not _FINGERPRINT.match(digits):
+            raise BadDigest(f"not a digest: {text[:200]!r}", why="it is sha256: and 64, or sha512: and 128 hex digits")
+        return cls(Algorithm(name), digits)
+
+    @classmethod
+    def of(cls, digest: Digest) -> "NamedDigest":
+        """The same by its sha256."""
+        return cls(Algorithm.SHA256, digest.hex)
 
 
 EMPTY_DIGEST: Final = Digest("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
@@ -208,6 +233,19 @@ class Bucket:
         """Whether everybody may read and list it: it was made public, and nobody has closed it over that."""
         block = self.config.get("publicAccessBlock", {})
         return self.public and not (block.get("RestrictPublicBuckets") or block.get("IgnorePublicAcls"))
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A name for container images and artifacts. `path` is as `/v2/` has it, without `default/` in front."""
+
+    id: int
+    project_id: int
+    path: str
+    public: bool
+    created_at: Instant
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """What its owners decided: `immutable_tags`, patterns of tags that never move; `sparse_index`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,9 @@ MAX_AREA_KEY_BYTES: Final = 1280
 """Where areas are: PROMINENCE puts their owner in front."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,61}[a-z0-9]\Z|[a-z0-9]\Z")
+_REPOSITORY: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*\Z")
+MAX_REPOSITORY_BYTES: Final = 255
+_TAG: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}\Z")
 _ACCOUNT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,127}\Z")
 
 
@@ -24,6 +27,23 @@ def bucket_name(text: str) -> str:
     """`text` as the name of a bucket: 3 to 63 of `a-z 0-9 . _ -`. Raises: BadName."""
     if len(text) < 3 or not _PLAIN_NAME.match(text):
         raise BadName(f"not a bucket name: {text!r}", why="3 to 63 of a-z0-9._-, a letter or digit at both ends")
+    return text
+
+
+def repository_path(text: str) -> str:
+    """`text` as the name of a repository: up to 255 of `a-z 0-9`, with `. _ - /` between them. Raises: BadName.
+
+    Source: OCI distribution-spec 1.1, "Pulling manifests".
+    """
+    if len(text) > MAX_REPOSITORY_BYTES or not _REPOSITORY.match(text):
+        raise BadName(f"not a repository name: {text[:300]!r}", why="up to 255 of a-z0-9, with . _ - or / between them")
+    return text
+
+
+def tag_name(text: str) -> str:
+    """`text` as a tag: 1 to 128 of letters, digits, `. _ -`, a letter, digit or `_` first. Raises: BadName."""
+    if not _TAG.match(text):
+        raise BadName(f"not a tag: {text[:200]!r}", why="1 to 128 of letters, digits and ._-, no . or - in front")
     return text
 
 

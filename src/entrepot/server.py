@@ -26,6 +26,7 @@ from entrepot.protocols.base import Endpoint, Request, Response, check_calls
 from entrepot.protocols.data import Data
 from entrepot.protocols.data import requests as data_requests
 from entrepot.protocols.delivery import Send, respond
+from entrepot.protocols.oci import Oci
 from entrepot.protocols.ops import Ops, State
 from entrepot.protocols.proxies import networks, origin
 from entrepot.protocols.s3 import S3
@@ -37,11 +38,15 @@ from entrepot.services.identity import Identity
 from entrepot.services.joining import Joining
 from entrepot.services.keeping import Keeping
 from entrepot.services.links import Links
+from entrepot.services.manifests import Manifests
 from entrepot.services.multipart import Multipart
 from entrepot.services.names import Names
 from entrepot.services.objects import Objects
 from entrepot.services.placing import Placing
 from entrepot.services.projects import Projects
+from entrepot.services.registry_tokens import RegistryTokens
+from entrepot.services.repositories import Repositories
+from entrepot.services.sessions import Sessions
 from entrepot.services.staging import StagingAreas
 from entrepot.services.uploads import Uploads
 from entrepot.settings import Settings
@@ -51,6 +56,7 @@ HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 LIFECYCLE_SECONDS: Final = 3600.0
 STAGING_SECONDS: Final = 3600.0
 _OPS: Final = re.compile(rb"/(?:(?:livez|readyz|metrics|version|api|ui)(?:/|\Z))")
+_OCI: Final = re.compile(rb"/v2(?:/|\Z)")
 _BUCKET: Final = re.compile(rb"/[^/?]{3,}")
 
 
@@ -99,7 +105,8 @@ class Server:
             catalog, master, now, job_token_secret=settings.prominence_job_token_secret or None,
             oidc=_provider(settings, fetch),
         )  # fmt: skip
-        objects = Objects(blobs, catalog, now, Names(catalog, now), Keeping(blobs, catalog, now))
+        keeping = Keeping(blobs, catalog, now)
+        objects = Objects(blobs, catalog, now, Names(catalog, now), keeping)
         areas = StagingAreas(blobs, catalog)
         uploads = Uploads(objects, blobs, catalog, now, areas)
         placing = Placing(blobs, catalog, now, areas)
@@ -115,7 +122,12 @@ class Server:
         )
         self.api = Api(self.identity, objects, uploads, project_service, links, administration, now, url)
         self.ops = Ops(self.identity, self.meters.registry, self.state)
-        for endpoint in (self.data, self.s3, self.api, self.ops):
+        repositories = Repositories(catalog, keeping, now)
+        self.oci = Oci(
+            self.identity, RegistryTokens(self.identity, now), repositories,
+            Manifests(repositories, keeping, blobs, catalog, now), Sessions(keeping, blobs, catalog, now, areas),
+        )  # fmt: skip
+        for endpoint in (self.data, self.s3, self.api, self.oci, self.ops):
             check_calls(endpoint)
         patient = patient_clock()
         collector = Collector(catalog, blobs, patient, settings.remove_grace_seconds, self._held)
@@ -154,6 +166,8 @@ class Server:
             return self.api
         if _OPS.match(path):
             return self.ops
+        if _OCI.match(path):
+            return self.oci
         if b"X-Amz-Algorithm=" in query or b"Signature=" in query or _has_s3_header(request):
             return self.s3
         if data_requests.PATH.match(path) or data_requests.PREFIX.match(path):

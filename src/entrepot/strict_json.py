@@ -5,7 +5,7 @@ import re
 from typing import Any, Final, NoReturn
 
 MAX_DEPTH: Final = 64
-_BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
+_BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', re.DOTALL)
 
 
 def read(data: bytes) -> Any:

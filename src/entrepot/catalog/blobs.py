@@ -58,6 +58,20 @@ _END_LEASE: Final = Query(delete(lease).where(lease.c.holder == bindparam("holde
 _LEASED: Final = Query(
     select(lease.c.until).where(lease.c.digest == bindparam("digest"), lease.c.holder == bindparam("holder"))
 )
+_END_ONE_LEASE: Final = Query(
+    delete(lease).where(lease.c.digest == bindparam("digest"), lease.c.holder == bindparam("holder"))
+)
+_HOLDERS: Final = Query(
+    select(lease.c.holder).where(
+        lease.c.digest == bindparam("digest"),
+        lease.c.holder >= bindparam("start"),
+        lease.c.holder < bindparam("stop"),
+        lease.c.until > bindparam("now"),
+    )
+)
+_BY_SHA512: Final = Query(
+    select(blob.c.digest).where(text("blob.sha512 IS NOT NULL"), blob.c.sha512 == bindparam("sha512")).limit(1)
+)
 _EDGES: Final = Query(
     select(blob.c.digest).where(blob.c.edges == bindparam("edges"), blob.c.size == bindparam("size"), PRESENT).limit(16)
 )
@@ -177,9 +191,9 @@ def hold(tx: Transaction, digest: Digest) -> str:
     return key
 
 
-def refer(tx: Transaction, kind: str, owner_id: int, digest: Digest, project_id: int) -> None:
-    """Bytes of `digest` live as long as this owner does."""
-    tx.run(_REFER, kind=kind, owner_id=owner_id, digest=digest.hex, project_id=project_id)
+def refer(tx: Transaction, kind: str, owner_id: int, digest: Digest, place_id: int, size: int) -> None:
+    """Bytes of `digest` live as long as this owner does, which is in that bucket or repository."""
+    tx.run(_REFER, kind=kind, owner_id=owner_id, digest=digest.hex, place_id=place_id, size=size)
 
 
 def let_go(tx: Transaction, kind: str, owner_id: int) -> None:
@@ -200,6 +214,23 @@ def renew_leases(tx: Transaction, holder: str, until: Instant) -> None:
 def end_lease(tx: Transaction, holder: str) -> None:
     """This holder needs its bytes no more."""
     tx.run(_END_LEASE, holder=holder)
+
+
+def end_one_lease(tx: Transaction, digest: Digest, holder: str) -> bool:
+    """This holder does not need those bytes; whether it had a lease of them."""
+    return bool(tx.run(_END_ONE_LEASE, digest=digest.hex, holder=holder))
+
+
+def lease_holders(tx: Transaction, digest: Digest, kind: str, now: Instant) -> list[str]:
+    """Who has a lease of those bytes now, of holders written `KIND:NAME`: their names."""
+    rows = tx.rows(_HOLDERS, digest=digest.hex, start=f"{kind}:", stop=f"{kind};", now=now)
+    return [holder.partition(":")[2] for (holder,) in rows]
+
+
+def by_sha512(tx: Transaction, sha512: str) -> Digest | None:
+    """The digest of bytes that have that sha512, if somebody once asked for it."""
+    row = tx.row(_BY_SHA512, sha512=sha512)
+    return Digest(row[0]) if row else None
 
 
 def leased_until(tx: Transaction, digest: Digest, holder: str) -> Instant:

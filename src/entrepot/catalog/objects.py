@@ -154,7 +154,7 @@ def point(
     freed = versions.make_way(tx, found, key, old, now) if old or found.versioning else 0
     if old:
         tx.run(_POINT, **values)
-    blobs.refer(tx, versions.KIND, version, digest, found.project_id)
+    blobs.refer(tx, versions.KIND, version, digest, found.id, size)
     projects.settle(tx, found.project_id, grown=size - freed, released=released, more=0 if old else 1)
     return StoredObject(
         version, found.project, found.name, key, digest, size, etag, facts.content_type, facts.metadata, now,

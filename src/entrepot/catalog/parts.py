@@ -74,7 +74,7 @@ _SET_SIZE: Final = Query(
 _OPEN: Final = Query(
     select(upload)
     .where(
-        upload.c.bucket_id == bindparam("bucket"),
+        upload.c.place_id == bindparam("bucket"),
         upload.c.state == "open",
         tuple_(upload.c.name, upload.c.id) > tuple_(bindparam("after"), bindparam("after_id")),
         upload.c.name < bindparam("stop"),

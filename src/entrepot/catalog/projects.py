@@ -171,10 +171,10 @@ def buckets_with_lifecycle(tx: Transaction) -> list[Bucket]:
     return [found for row in tx.rows(_WITH_LIFECYCLE) if "lifecycle" in (found := _bucket_of(row)).config]
 
 
-def name_of(tx: Transaction, project_id: int) -> str | None:
-    """The name of the project with that id."""
+def by_id(tx: Transaction, project_id: int) -> Project | None:
+    """The project with that id."""
     row = tx.row(_BY_ID, id=project_id)
-    return row[1] if row else None
+    return _project_of(row) if row else None
 
 
 def all_projects(tx: Transaction) -> list[Project]:

@@ -221,6 +221,12 @@ blob = Table(
         postgresql_where=text("edges IS NOT NULL"),
     ),
     Index(
+        "blob_sha512",
+        "sha512",
+        sqlite_where=text("sha512 IS NOT NULL"),
+        postgresql_where=text("sha512 IS NOT NULL"),
+    ),
+    Index(
         "blob_leaving",
         "state",
         "marked_at",
@@ -237,14 +243,25 @@ inline_blob = Table(
     Column("bytes", LargeBinary, nullable=False),
 )
 
+# What the bytes of a digest are, read from them once: their media type, and what a header in them says.
+content = Table(
+    "content",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("type", Text),
+    Column("facts", Text, nullable=False),  # JSON
+    sqlite_with_rowid=False,
+)
+
 reference = Table(
     "reference",
     metadata,
-    Column("kind", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),  # object | manifest | trash: a manifest that was deleted
     Column("owner_id", BigInteger, primary_key=True),
     Column("digest", Text, primary_key=True),
-    Column("project_id", Id, nullable=False),
-    Index("reference_digest", "digest", "project_id"),
+    Column("place_id", Id, nullable=False),  # the bucket or repository it is in
+    Column("size", BigInteger, nullable=False),
+    Index("reference_digest", "digest", "kind", "place_id"),
     sqlite_with_rowid=False,
 )
 
@@ -257,6 +274,80 @@ lease = Table(
     sqlite_with_rowid=False,
 )
 
+# `path` is the whole name as `/v2/` has it: that of a repository of project `default` has no project in front.
+repository = Table(
+    "repository",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project_id", Id, ForeignKey("project.id"), nullable=False, index=True),
+    Column("path", Name, nullable=False, unique=True),
+    Column("public", Integer, nullable=False, server_default="0"),
+    Column("config", Text, nullable=False, server_default="{}"),  # JSON: immutable tags, sparse indexes
+    Column("created_at", Double, nullable=False),
+)
+
+# A deleted one stays, with its references as `trash`, until `trash_days` are over.
+manifest = Table(
+    "manifest",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("repository_id", Id, ForeignKey("repository.id"), nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("alias", Text),  # the sha512 digest it was pushed by
+    Column("size", BigInteger, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("artifact_type", Text),
+    Column("subject", Text),  # digest of the manifest it refers to, as it has it
+    Column("annotations", Text, nullable=False),  # JSON
+    Column("created_at", Double, nullable=False),
+    Column("removed_at", Double),
+    Index(
+        "manifest_live",
+        "repository_id",
+        "digest",
+        unique=True,
+        sqlite_where=text("removed_at IS NULL"),
+        postgresql_where=text("removed_at IS NULL"),
+    ),
+    Index(
+        "manifest_subject",
+        "repository_id",
+        "subject",
+        "digest",
+        sqlite_where=text("removed_at IS NULL AND subject IS NOT NULL"),
+        postgresql_where=text("removed_at IS NULL AND subject IS NOT NULL"),
+    ),
+    Index(
+        "manifest_trash",
+        "removed_at",
+        sqlite_where=text("removed_at IS NOT NULL"),
+        postgresql_where=text("removed_at IS NOT NULL"),
+    ),
+)
+
+tag = Table(
+    "tag",
+    metadata,
+    Column("repository_id", Id, ForeignKey("repository.id"), primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Index("tag_digest", "repository_id", "digest"),
+    sqlite_with_rowid=False,
+)
+
+# What each tag pointed to, and since when: the last row of a tag is what it means now, empty if it was deleted.
+tag_move = Table(
+    "tag_move",
+    metadata,
+    Column("repository_id", Id, ForeignKey("repository.id"), primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 upload = Table(
     "upload",
     metadata,
@@ -264,7 +355,7 @@ upload = Table(
     Column("state", Text, nullable=False),  # open | completing | done | failed
     Column("project_id", Id, ForeignKey("project.id"), nullable=False),
     Column("principal_id", Id, nullable=False),
-    Column("bucket_id", Id),
+    Column("place_id", Id),  # the bucket or repository it goes to; a request alone has none
     Column("name", Name),
     Column("size", BigInteger),
     Column("reserved", BigInteger, nullable=False),
@@ -275,20 +366,20 @@ upload = Table(
     Column("result", BigInteger),  # the version a finished upload became
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False, index=True),
-    Index("upload_wish", "principal_id", "bucket_id", "name"),
+    Index("upload_wish", "principal_id", "place_id", "name"),
     Index(
         "upload_into",
-        "bucket_id",
+        "place_id",
         "name",
         "id",
-        sqlite_where=text("bucket_id IS NOT NULL"),
-        postgresql_where=text("bucket_id IS NOT NULL"),
+        sqlite_where=text("place_id IS NOT NULL"),
+        postgresql_where=text("place_id IS NOT NULL"),
     ),
     Index(
         "upload_open",
         "project_id",
-        sqlite_where=text("state = 'open' AND bucket_id IS NOT NULL"),
-        postgresql_where=text("state = 'open' AND bucket_id IS NOT NULL"),
+        sqlite_where=text("state = 'open' AND place_id IS NOT NULL"),
+        postgresql_where=text("state = 'open' AND place_id IS NOT NULL"),
     ),
 )
 

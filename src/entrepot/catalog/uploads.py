@@ -22,7 +22,7 @@ class Upload:
     state: str
     project_id: int
     principal_id: int
-    bucket_id: int | None
+    place_id: int | None
     name: str | None
     size: int | None
     reserved: int
@@ -33,6 +33,11 @@ class Upload:
     result: int | None
     created_at: Instant
     expires_at: Instant
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether its bytes come in order and become bytes of a repository, not an object."""
+        return bool(self.facts.get("stream"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ MOST_OPEN: Final = 10_000
 _OPEN_OF_PROJECT: Final = Query(
     select(upload.c.id)
     .where(
-        upload.c.project_id == bindparam("project_id"), text("upload.state = 'open'"), upload.c.bucket_id.is_not(None)
+        upload.c.project_id == bindparam("project_id"), text("upload.state = 'open'"), upload.c.place_id.is_not(None)
     )
     .offset(bindparam("others"))
     .limit(1)
@@ -61,7 +66,7 @@ _SAME: Final = Query(
     .where(
         upload.c.state == "open",
         upload.c.principal_id == bindparam("principal_id"),
-        upload.c.bucket_id == bindparam("bucket_id"),
+        upload.c.place_id == bindparam("place_id"),
         upload.c.name == bindparam("name"),
         upload.c.size == bindparam("size"),
     )
@@ -76,6 +81,35 @@ _PROGRESS: Final = Query(
     update(upload)
     .values(front=bindparam("to"), hash_state=bindparam("state_now"), expires_at=bindparam("until"))
     .where(upload.c.id == bindparam("wanted"), upload.c.state != "done")
+)
+_ADVANCE: Final = Query(
+    update(upload)
+    .values(front=bindparam("to"), hash_state=bindparam("state_now"), expires_at=bindparam("until"))
+    .where(upload.c.id == bindparam("wanted"), upload.c.state == "open", upload.c.front == bindparam("was"))
+)
+_END_STREAM: Final = Query(
+    update(upload)
+    .values(
+        state="done", name=bindparam("digest"), size=bindparam("length"), reserved=bindparam("held"),
+        hash_state=None, expires_at=bindparam("until"),
+    )
+    .where(upload.c.id == bindparam("wanted"))
+)  # fmt: skip
+_ENDED: Final = Query(
+    select(upload.c.id).where(
+        upload.c.place_id == bindparam("place_id"), upload.c.name == bindparam("name"), upload.c.state == "done"
+    )
+)
+_WISHED: Final = Query(
+    select(upload)
+    .where(
+        upload.c.principal_id == bindparam("principal_id"),
+        upload.c.place_id == bindparam("place_id"),
+        upload.c.name == bindparam("name"),
+        upload.c.state == "open",
+    )
+    .order_by(upload.c.front.desc())
+    .limit(1)
 )
 _PROLONG: Final = Query(update(upload).values(expires_at=bindparam("until")).where(upload.c.id == bindparam("wanted")))
 _GROW: Final = Query(
@@ -126,9 +160,9 @@ _EXPIRED: Final = Query(
     .where(upload.c.expires_at <= bindparam("now"), upload.c.state != "completing")
     .limit(bindparam("limit"))
 )
-_OF_BUCKET: Final = Query(select(upload.c.id).where(upload.c.bucket_id == bindparam("bucket_id")))
+_OF_PLACE: Final = Query(select(upload.c.id).where(upload.c.place_id == bindparam("place_id")))
 _STAGED: Final = Query(select(upload.c.id).where(upload.c.state != "done"))
-_ONE_SHOT: Final = Query(select(upload.c.id).where(upload.c.state != "done", upload.c.bucket_id.is_(None)))
+_ONE_SHOT: Final = Query(select(upload.c.id).where(upload.c.state != "done", upload.c.place_id.is_(None)))
 
 
 def upload_of(row: Row) -> Upload:
@@ -152,9 +186,9 @@ def known(tx: Transaction, upload_id: str) -> Upload:
     return found
 
 
-def open_ones(tx: Transaction, principal_id: int, bucket_id: int, name: str, size: int) -> list[Upload]:
+def open_ones(tx: Transaction, principal_id: int, place_id: int, name: str, size: int) -> list[Upload]:
     """Open uploads of that principal to that name, of that size; the newest first."""
-    rows = tx.rows(_SAME, principal_id=principal_id, bucket_id=bucket_id, name=name, size=size)
+    rows = tx.rows(_SAME, principal_id=principal_id, place_id=place_id, name=name, size=size)
     return [upload_of(row) for row in rows]
 
 
@@ -166,20 +200,20 @@ def begin(
     now: Instant,
     until: Instant,
     *,
-    bucket_id: int | None = None,
+    place_id: int | None = None,
     name: str | None = None,
     size: int | None,
     reserve: int,
     facts: Mapping[str, Any],
 ) -> None:
     """A new row, and room for `reserve` bytes. Raises: QuotaExceeded, also for too many that are open."""
-    if bucket_id is not None and tx.row(_OPEN_OF_PROJECT, project_id=project_id, others=MOST_OPEN - 1):
+    if place_id is not None and tx.row(_OPEN_OF_PROJECT, project_id=project_id, others=MOST_OPEN - 1):
         raise QuotaExceeded(
             f"the project has {MOST_OPEN} open uploads", advice="finish or discard some; they expire after seven days"
         )
     projects.reserve(tx, project_id, reserve)
     tx.run(
-        _ADD, id=upload_id, state="open", project_id=project_id, principal_id=principal_id, bucket_id=bucket_id,
+        _ADD, id=upload_id, state="open", project_id=project_id, principal_id=principal_id, place_id=place_id,
         name=name, size=size, reserved=reserve, facts=text_of(facts), created_at=now, expires_at=until,
     )  # fmt: skip
 
@@ -205,6 +239,30 @@ def prolong(tx: Transaction, upload_id: str, until: Instant) -> None:
 def progress(tx: Transaction, upload_id: str, front: int, hash_state: bytes | None, until: Instant) -> None:
     """How far the contiguous front is, and the hash state there."""
     tx.run(_PROGRESS, wanted=upload_id, to=front, state_now=hash_state, until=until)
+
+
+def advance(tx: Transaction, upload_id: str, was: int, front: int, hash_state: bytes | None, until: Instant) -> bool:
+    """As `progress`, if it still was where this caller believes; False if somebody else went on with it."""
+    return bool(tx.run(_ADVANCE, wanted=upload_id, was=was, to=front, state_now=hash_state, until=until))
+
+
+def end_stream(tx: Transaction, ended: Upload, name: str, size: int, held: int, until: Instant) -> None:
+    """Its bytes are in a repository: `held` of what it reserved counts until then, or until a manifest names them."""
+    tx.run(_END_STREAM, wanted=ended.id, digest=name, length=size, held=held, until=until)
+    if ended.reserved != held:
+        tx.run(_RELEASE, wanted=ended.project_id, size=ended.reserved - held)
+
+
+def drop_ended(tx: Transaction, place_id: int, name: str) -> None:
+    """What ended uploads of those bytes still reserve is free: a manifest counts them now, or they were deleted."""
+    for (upload_id,) in tx.rows(_ENDED, place_id=place_id, name=name):
+        drop(tx, upload_id)
+
+
+def open_stream(tx: Transaction, principal_id: int, place_id: int, name: str) -> Upload | None:
+    """That principal's open upload of those bytes there, the one that has most of them."""
+    row = tx.row(_WISHED, principal_id=principal_id, place_id=place_id, name=name)
+    return upload_of(row) if row else None
 
 
 def add_piece(tx: Transaction, upload_id: str, added: Piece) -> None:
@@ -267,9 +325,9 @@ def expired(tx: Transaction, now: Instant, limit: int) -> list[Upload]:
     return [upload_of(row) for row in tx.rows(_EXPIRED, now=now, limit=limit)]
 
 
-def of_bucket(tx: Transaction, bucket_id: int) -> list[str]:
-    """Uploads into that bucket, whatever their state."""
-    return [row[0] for row in tx.rows(_OF_BUCKET, bucket_id=bucket_id)]
+def of_place(tx: Transaction, place_id: int) -> list[str]:
+    """Uploads into that bucket or repository, whatever their state."""
+    return [row[0] for row in tx.rows(_OF_PLACE, place_id=place_id)]
 
 
 def staged(tx: Transaction) -> set[str]:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from entrepot.catalog import accounts, audit, blobs, leases, objects, parts, uploads, versions
+from entrepot.catalog import accounts, audit, blobs, leases, manifests, objects, parts, uploads, versions
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import NotFound
 from entrepot.failpoints import failpoint
@@ -34,6 +34,8 @@ class Expiry:
             counts["objects"] += done
         before = self.now() - (0 if self.is_full() else self.trash_seconds)
         while done := await self.catalog.write(lambda tx: versions.purge_trash(tx, before, BATCH)):
+            counts["trash"] += done
+        while done := await self.catalog.write(lambda tx: manifests.purge_trash(tx, before, BATCH)):
             counts["trash"] += done
         counts["rows"] = await self.catalog.write(self._drop_rows)
         counts["uploads"] = await self._drop_uploads()
@@ -88,7 +90,7 @@ async def recover_staging(catalog: Catalog, blobs_: BlobStore) -> int:
         for area in known - there:
             if area in of_parts:
                 parts.drop_one(tx, *of_parts[area])
-            elif uploads.pieces(tx, area):
+            elif uploads.pieces(tx, area) or uploads.known(tx, area).front:
                 uploads.drop(tx, area)
 
     completing: set[str] = set()

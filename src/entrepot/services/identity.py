@@ -17,11 +17,13 @@ from entrepot.catalog.accounts import AccessKey, Account
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, Denied, NotFound, Unauthenticated
 from entrepot.model import Clock, Instant
-from entrepot.principals import SYSTEM, Action, Grant, Kind, Origin, Principal
+from entrepot.principals import ANONYMOUS, SYSTEM, Action, Grant, Kind, Origin, Principal
 from entrepot.services.rates import Rate, Turns, site
 
 ISSUER: Final = "entrepot"
 AUDIENCE: Final = "entrepot"
+ANYBODY: Final = "anybody"
+"""The audience of tokens that prove nothing."""
 LOGIN_SECONDS: Final = 12 * 3600
 MAX_TOKEN_SECONDS: Final = 400 * 86400
 DEFAULT_PROJECT: Final = "default"
@@ -91,6 +93,8 @@ class Identity:
         raise Unauthenticated(_REFUSED, why="nobody this server trusts has issued it", advice="log in again")
 
     async def _of_own(self, claims: tokens.TokenClaims) -> Principal:
+        if claims.audience == ANYBODY:
+            return ANONYMOUS
         if claims.audience != AUDIENCE:
             raise Unauthenticated(_REFUSED, why="it is meant for another service")
 
@@ -167,6 +171,11 @@ class Identity:
         Raises: Unauthenticated, alike and after the same time whatever was wrong; TooOften after ten failures in 5
         minutes from that address (of IPv6: that /64), for 5 minutes at first and up to 15 if it happens again.
         """
+        account = await self.prove(name, password, address)
+        return await self.mint(account, (), None, min(seconds, LOGIN_SECONDS))
+
+    async def prove(self, name: str, password: str, address: str) -> Account:
+        """The account of a user who knows the password, or a robot with its secret. Raises: as `log_in`."""
         name = name[:128]
         who = name, site(address)
         async with self._turns.of(who):  # one try at a time, so that none slips past the count
@@ -178,7 +187,7 @@ class Identity:
                 raise Unauthenticated("log-in refused", why="the name or the password is wrong")
             self._failures.forget(who)
             await self.catalog.write(lambda tx: self._audit_login(tx, name, address, "done"))
-            return await self.mint(account, (), None, min(seconds, LOGIN_SECONDS))
+            return account
 
     def _audit_login(self, tx: Transaction, name: str, address: str, outcome: str) -> None:
         audit.record(tx, replace(SYSTEM, name=name, origin=Origin(address)), "log in", self.now(), outcome=outcome)
@@ -192,6 +201,26 @@ class Identity:
             return account
         async with self._hashing:
             return account if await asyncio.to_thread(passwords.verify, stored, password) else None
+
+    async def mint_for(self, principal: Principal, seconds: float) -> Minted:
+        """A new token for whoever is calling, that says no more and lives no longer than the proof it came with.
+
+        Raises: as `mint`; Unauthenticated if the account is gone.
+        """
+        account = await self.catalog.probe(lambda tx: accounts.find(tx, principal.name))
+        if account is None:
+            raise Unauthenticated(_REFUSED, why="its account is gone")
+        if principal.expires_at is not None:
+            seconds = max(1.0, min(seconds, principal.expires_at - self.now()))
+        return await self.mint(account, principal.groups, principal.job, seconds)
+
+    def mint_for_nobody(self, seconds: float) -> tuple[str, Instant]:
+        """A token that proves nothing, for clients that cannot do without one; and when it was made."""
+        now = int(self.now())
+        claims = tokens.TokenClaims(
+            ISSUER, ANYBODY, secrets.token_hex(16), now, int(now + seconds), ANYBODY, ANYBODY
+        )  # fmt: skip
+        return tokens.mint(self._key, claims), now
 
     async def mint(self, account: Account, groups: tuple[str, ...], job: str | None, seconds: float) -> Minted:
         """A new token of ours. Raises: BadName for a life not of 1 second to 400 days; TooOften over 1200 a minute."""

@@ -46,7 +46,7 @@ def known_upload(tx: Transaction, principal: Principal, name: ObjectName, upload
     """The upload to that name, in one of those states. Raises: NoUpload; NoBucket; Denied."""
     bucket, resource = allowed(tx, principal, Action.CREATE, name)
     found = uploads.find(tx, upload_id)
-    fits = found and found.facts.get("numbered") and (found.bucket_id, found.name) == (bucket.id, name.key)
+    fits = found and found.facts.get("numbered") and (found.place_id, found.name) == (bucket.id, name.key)
     if found is None or not fits or found.state not in states:
         raise NoUpload("no such upload")
     if found.principal_id != principal.id and not may(principal, Action.CREATE, resource):

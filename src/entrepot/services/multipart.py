@@ -75,7 +75,7 @@ class Multipart:
                 "project": principal.project,
             }  # fmt: skip
             uploads.begin(
-                tx, upload_id, bucket.project_id, principal.id, now, now + LIFE_SECONDS, bucket_id=bucket.id,
+                tx, upload_id, bucket.project_id, principal.id, now, now + LIFE_SECONDS, place_id=bucket.id,
                 name=name.key, size=None, reserve=0, facts=carried,
             )  # fmt: skip
 

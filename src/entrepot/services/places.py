@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Final
 
 from entrepot.auth.permissions import authorize, may
-from entrepot.catalog import listing, objects, projects
+from entrepot.catalog import blobs, listing, manifests, objects, projects, repositories
 from entrepot.catalog.database import Transaction
 from entrepot.errors import Denied, Hidden, NoBucket, NotFound
-from entrepot.model import Bucket, Digest, Instant, ObjectName, VersionId
+from entrepot.model import Bucket, Digest, Instant, ObjectName, Repository, VersionId
 from entrepot.principals import Action, Area, AreaKind, Kind, Principal, Resource, Role
 from entrepot.services import sharing
 
@@ -141,11 +141,33 @@ def holder_of(principal: Principal) -> str:
     return f"principal:{principal.id}"
 
 
-def can_read(tx: Transaction, principal: Principal, digest: Digest, now: Instant) -> bool:
-    """Whether some live name the principal may read points to those bytes. Knowing a digest opens nothing."""
+def can_read(
+    tx: Transaction, principal: Principal, digest: Digest, now: Instant, project_id: int | None = None
+) -> bool:
+    """Whether some live name the principal may read points to those bytes. Knowing a digest opens nothing.
+
+    With a project: some name of that project.
+    """
+    if _in_bucket(tx, principal, digest, now, project_id):
+        return True
+    return any(
+        may(principal, Action.GET, Resource(one.project_id, one.public))
+        for one in repositories_with(tx, digest, now)
+        if project_id in (None, one.project_id)
+    )
+
+
+def repositories_with(tx: Transaction, digest: Digest, now: Instant) -> list[Repository]:
+    """Repositories that have those bytes: a manifest names them, or somebody was told they are there."""
+    told = {int(name) for name in blobs.lease_holders(tx, digest, "repository", now)}
+    ids = [*manifests.repositories_naming(tx, digest), *told]
+    return [found for one in dict.fromkeys(ids) if (found := repositories.by_id(tx, one))]
+
+
+def _in_bucket(tx: Transaction, principal: Principal, digest: Digest, now: Instant, project_id: int | None) -> bool:
     for bucket_id in objects.buckets_with(tx, digest, now):
         bucket = projects.bucket_by_id(tx, bucket_id)
-        if bucket is None or sharing.denies_some(bucket):
+        if bucket is None or sharing.denies_some(bucket) or project_id not in (None, bucket.project_id):
             continue  # a name may be denied there: nothing of it is read by digest alone
         if not bucket.areas or principal.kind is not Kind.USER or (principal.admin and not principal.job):
             if may(principal, Action.GET, Resource(bucket.project_id, bucket.is_open, bucket=bucket.name)):

@@ -137,7 +137,7 @@ class Projects:
             versions.purge(tx, trash)
             if trash:
                 return False
-            for upload_id in uploads.of_bucket(tx, found.id):  # their bytes are swept, as nobody's are
+            for upload_id in uploads.of_place(tx, found.id):  # their bytes are swept, as nobody's are
                 parts.drop(tx, upload_id)
                 blobs.end_lease(tx, f"upload:{upload_id}")
                 uploads.drop(tx, upload_id)

@@ -165,5 +165,5 @@ def _is_public(bucket: Bucket) -> bool:
 def _ids(tx: Transaction, principal: Principal, action: Action) -> frozenset[str]:
     """The projects the principal may speak for in that action: its role there must be enough for it at home."""
     needed = NEEDS.get(action, 0)
-    names = (projects.name_of(tx, project_id) for project_id, role in principal.roles.items() if role >= needed)
-    return frozenset(canonical_id(name) for name in names if name)
+    found = (projects.by_id(tx, project_id) for project_id, role in principal.roles.items() if role >= needed)
+    return frozenset(canonical_id(one.name) for one in found if one)

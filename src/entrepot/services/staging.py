@@ -15,10 +15,12 @@ from entrepot.catalog import blobs, parts, uploads
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.parts import Part
 from entrepot.catalog.uploads import Piece
-from entrepot.errors import Conflict, NotFound
+from entrepot.errors import Conflict, NotFound, NoUpload
+from entrepot.model import Algorithm
 from entrepot.services.rates import Turns
 from entrepot.storage.assembly import Assembly
 from entrepot.storage.blobs import BlobStore
+from entrepot.storage.hashing import Hash, new_hash
 
 MOST_OPEN: Final = 256
 """Areas idle longest are closed; each open one costs a descriptor."""
@@ -54,6 +56,12 @@ class Area:
     """Those that have an area to themselves, since they came before `part_size` was known."""
     following: bool = False
     """Somebody goes on with the hash."""
+    sha512: Hash | None = None
+    """Of an upload whose bytes come in order, if it was asked for and has seen all of them."""
+    safe: int = 0
+    """How many of such bytes its row says are there."""
+    epoch: int = 0
+    """Whose turn it is to send such bytes: who comes later takes it over."""
     writers: int = 0
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while nobody writes to a place of its own."""
@@ -179,19 +187,22 @@ class StagingAreas:
         try:
             staging = await self.blobs.run(driver.reopen, upload_id)
         except NotFound:
-            if pieces:
+            if pieces or fresh.front:
                 raise await self._lost(upload_id) from None
             staging = await self.blobs.run(driver.stage, upload_id, fresh.size)
-        if staging.size() < max((piece.stop for piece in pieces), default=0):
+        if staging.size() < max([fresh.front, *(piece.stop for piece in pieces)]):
             await self.blobs.run(staging.discard)
             raise await self._lost(upload_id)
-        assembly = Assembly(staging, fresh.front, fresh.hash_state, _ranges(pieces))
-        return Area(assembly, part_size=fresh.part_size, apart={part.number for part in known if part.is_apart})
+        landed = [(0, fresh.front)] if fresh.is_stream and fresh.front else _ranges(pieces)
+        assembly = Assembly(staging, fresh.front, fresh.hash_state, landed)
+        sha512 = new_hash(Algorithm.SHA512) if fresh.facts.get("sha512") and not fresh.front else None
+        apart = {part.number for part in known if part.is_apart}
+        return Area(assembly, part_size=fresh.part_size, apart=apart, sha512=sha512, safe=fresh.front)
 
-    async def _lost(self, upload_id: str) -> NotFound:
+    async def _lost(self, upload_id: str) -> NoUpload:
         """The staging area is gone, or shorter than what was acknowledged."""
         await self._forget(upload_id, completing=True)
-        return NotFound("no such upload", why="its bytes were lost", advice="begin a new one")
+        return NoUpload("no such upload", why="its bytes were lost", advice="begin a new one")
 
 
 def _ranges(pieces: list[Piece]) -> list[tuple[int, int]]:

@@ -140,7 +140,7 @@ class Uploads:
         bucket, _ = self._may_begin(tx, principal, wish)
         now = self.now()
         uploads.begin(
-            tx, upload_id, bucket.project_id, principal.id, now, now + LIFE_SECONDS, bucket_id=bucket.id,
+            tx, upload_id, bucket.project_id, principal.id, now, now + LIFE_SECONDS, place_id=bucket.id,
             name=wish.name.key, size=wish.size, reserve=wish.size or 0,
             facts=_facts_of(principal, wish),
         )  # fmt: skip
@@ -245,7 +245,7 @@ class Uploads:
     def _session(self, tx: Transaction, upload: Upload) -> Session:
         if upload.state != "done":
             return Session(upload.id, upload.state, tuple(uploads.pieces(tx, upload.id)))
-        bucket = projects.bucket_by_id(tx, upload.bucket_id or 0)
+        bucket = projects.bucket_by_id(tx, upload.place_id or 0)
         stored = objects.find_version(tx, bucket, upload.name or "", upload.result or 0) if bucket else None
         return Session(upload.id, "done", object=stored)
 
@@ -333,7 +333,7 @@ class Uploads:
     def _still_may(self, tx: Transaction, upload: Upload) -> tuple[Principal, Bucket, Condition]:
         """The owner with the rights it has now. Raises: Unauthenticated; Denied; NotFound."""
         account = accounts.find(tx, upload.facts["principal"])
-        bucket = projects.bucket_by_id(tx, upload.bucket_id or 0)
+        bucket = projects.bucket_by_id(tx, upload.place_id or 0)
         if account is None or account.disabled or account.id != upload.principal_id:
             raise Unauthenticated("whoever began this upload may no longer continue it")
         if bucket is None:
@@ -375,7 +375,7 @@ def _same(found: Session, size: int, sha256: Digest | None) -> Session:
 
 def _resumable(tx: Transaction, upload_id: str) -> Upload:
     found = uploads.known(tx, upload_id)
-    if found.bucket_id is None or found.facts.get("numbered"):
+    if found.place_id is None or found.facts.get("numbered") or found.is_stream:
         raise NotFound("no such upload")
     return found
 

@@ -43,6 +43,26 @@ class Assembly:
         """Bytes written at `offset`. Raises: DiskFull."""
         return self.staging.write(offset, pieces)
 
+    def append(self, pieces: Sequence[Piece]) -> int:
+        """How far the bytes go once `pieces` are behind those there are; hashed as they come, never read back.
+
+        Only for bytes that come in order, one batch at a time. Raises: DiskFull.
+        """
+        with self._lock:
+            while self._follow():
+                pass
+            start = self._front
+            self._front += self.staging.write(start, pieces)
+            for piece in pieces:
+                self._hash.update(piece)
+            self._landed = [(0, self._front)] if self._front else []
+            return self._front
+
+    def state(self) -> bytes | None:
+        """The hash state at the front."""
+        with self._lock:
+            return self._hash.state()
+
     def land(self, start: int, stop: int) -> tuple[int, bytes | None]:
         """Those bytes count from now on; the front and the hash state there."""
         with self._lock:

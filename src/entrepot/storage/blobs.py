@@ -20,7 +20,7 @@ from entrepot.gate import Gate
 from entrepot.model import Algorithm, Blob, Body, Claims, Clock, Digest, FileSpan, Instant, Piece, Span
 from entrepot.storage.assembly import Assembly
 from entrepot.storage.driver import Driver, Staging
-from entrepot.storage.hashing import Checksums, checksums_of
+from entrepot.storage.hashing import Checksums, Hash, checksums_of, new_hash
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -166,14 +166,16 @@ class BlobStore:
         key = f"{digest}.{generation}" if generation else new_key(digest)
         return Received(Blob(Digest(digest), size, key, sums, verified_at, staging.commit(key)), edges)
 
-    def assemble(self, assembly: Assembly, size: int, claims: Claims) -> Received:
-        """The bytes of a resumed upload, verified and kept. Blocks.
+    def assemble(
+        self, assembly: Assembly, size: int, claims: Claims, known: Mapping[Algorithm, str] | None = None
+    ) -> Received:
+        """The bytes of a resumed upload, verified and kept; `known` are other checksums of them. Blocks.
 
         Raises: BadRange if bytes are missing; DigestMismatch. The staging area is not touched then.
         """
         assembly.staging.cut(size)
         verified_at = 0.0 if assembly.resumed else self._now()
-        sums = {Algorithm.SHA256: assembly.finish(size)}
+        sums = {Algorithm.SHA256: assembly.finish(size), **(known or {})}
         return self._settle(assembly.staging, size, sums, claims, verified_at, generation_of(assembly.staging.id))
 
     def is_full(self, size: int = 0) -> bool:
@@ -231,6 +233,13 @@ class BlobStore:
             os.close(opened.descriptor)
         return sums.result()
 
+    async def checksum_staged(self, staging: Staging, size: int, algorithm: Algorithm) -> str:
+        """That checksum in hex of what is staged, read a piece for each hop."""
+        running = new_hash(algorithm)
+        for done in range(0, size, HOP_BYTES):
+            await self.run_hash(_hash_staged, running, staging, done, min(size, done + HOP_BYTES))
+        return running.hexdigest()
+
     async def unlink_loser(self, received: Received) -> None:
         """An equal blob was here first: our copy goes."""
         if received.blob.inline is None:
@@ -283,6 +292,11 @@ def _hash_range(sums: Checksums, descriptor: int, start: int, length: int) -> No
         if len(piece) != wanted:
             raise NotFound("the stored file is shorter than it was")
         sums.update(piece)
+
+
+def _hash_staged(running: Hash, staging: Staging, start: int, stop: int) -> None:
+    for offset in range(start, stop, 1 << 20):
+        running.update(staging.read(offset, min(1 << 20, stop - offset)))
 
 
 def take(staging: Staging, sums: Checksums, offset: int, pieces: Sequence[Piece]) -> int:

@@ -78,6 +78,22 @@ def upgrade() -> None:
         sqlite_where=sa.text("state = 'present'"),
         postgresql_where=sa.text("state = 'present'"),
     )
+    op.create_index(
+        "blob_sha512",
+        "blob",
+        ["sha512"],
+        unique=False,
+        sqlite_where=sa.text("sha512 IS NOT NULL"),
+        postgresql_where=sa.text("sha512 IS NOT NULL"),
+    )
+    op.create_table(
+        "content",
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=True),
+        sa.Column("facts", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("content_pkey")),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "dark_file",
         sa.Column("key", sa.Text(), nullable=False),
@@ -145,11 +161,12 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("owner_id", sa.BigInteger(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
-        sa.Column("project_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("place_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("kind", "owner_id", "digest", name=op.f("reference_pkey")),
         sqlite_with_rowid=False,
     )
-    op.create_index("reference_digest", "reference", ["digest", "project_id"], unique=False)
+    op.create_index("reference_digest", "reference", ["digest", "kind", "place_id"], unique=False)
     op.create_table(
         "setting",
         sa.Column("key", sa.Text(), nullable=False),
@@ -190,12 +207,25 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("principal_name_key")),
     )
     op.create_table(
+        "repository",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("project_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("path", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("public", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("config", sa.Text(), server_default="{}", nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("repository_project_id_fkey")),
+        sa.PrimaryKeyConstraint("id", name=op.f("repository_pkey")),
+        sa.UniqueConstraint("path", name=op.f("repository_path_key")),
+    )
+    op.create_index(op.f("repository_project_id"), "repository", ["project_id"], unique=False)
+    op.create_table(
         "upload",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("project_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("principal_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("bucket_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("place_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=True),
         sa.Column("size", sa.BigInteger(), nullable=True),
         sa.Column("reserved", sa.BigInteger(), nullable=False),
@@ -213,20 +243,20 @@ def upgrade() -> None:
     op.create_index(
         "upload_into",
         "upload",
-        ["bucket_id", "name", "id"],
+        ["place_id", "name", "id"],
         unique=False,
-        sqlite_where=sa.text("bucket_id IS NOT NULL"),
-        postgresql_where=sa.text("bucket_id IS NOT NULL"),
+        sqlite_where=sa.text("place_id IS NOT NULL"),
+        postgresql_where=sa.text("place_id IS NOT NULL"),
     )
     op.create_index(
         "upload_open",
         "upload",
         ["project_id"],
         unique=False,
-        sqlite_where=sa.text("state = 'open' AND bucket_id IS NOT NULL"),
-        postgresql_where=sa.text("state = 'open' AND bucket_id IS NOT NULL"),
+        sqlite_where=sa.text("state = 'open' AND place_id IS NOT NULL"),
+        postgresql_where=sa.text("state = 'open' AND place_id IS NOT NULL"),
     )
-    op.create_index("upload_wish", "upload", ["principal_id", "bucket_id", "name"], unique=False)
+    op.create_index("upload_wish", "upload", ["principal_id", "place_id", "name"], unique=False)
     op.create_table(
         "access_key",
         sa.Column("id", sa.Text(), nullable=False),
@@ -244,6 +274,46 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("access_key_pkey")),
     )
     op.create_index(op.f("access_key_principal_id"), "access_key", ["principal_id"], unique=False)
+    op.create_table(
+        "manifest",
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("repository_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("alias", sa.Text(), nullable=True),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("media_type", sa.Text(), nullable=False),
+        sa.Column("artifact_type", sa.Text(), nullable=True),
+        sa.Column("subject", sa.Text(), nullable=True),
+        sa.Column("annotations", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("removed_at", sa.Double(), nullable=True),
+        sa.ForeignKeyConstraint(["repository_id"], ["repository.id"], name=op.f("manifest_repository_id_fkey")),
+        sa.PrimaryKeyConstraint("id", name=op.f("manifest_pkey")),
+    )
+    op.create_index(
+        "manifest_live",
+        "manifest",
+        ["repository_id", "digest"],
+        unique=True,
+        sqlite_where=sa.text("removed_at IS NULL"),
+        postgresql_where=sa.text("removed_at IS NULL"),
+    )
+    op.create_index(
+        "manifest_subject",
+        "manifest",
+        ["repository_id", "subject", "digest"],
+        unique=False,
+        sqlite_where=sa.text("removed_at IS NULL AND subject IS NOT NULL"),
+        postgresql_where=sa.text("removed_at IS NULL AND subject IS NOT NULL"),
+    )
+    op.create_index(
+        "manifest_trash",
+        "manifest",
+        ["removed_at"],
+        unique=False,
+        sqlite_where=sa.text("removed_at IS NOT NULL"),
+        postgresql_where=sa.text("removed_at IS NOT NULL"),
+    )
     op.create_table(
         "object",
         sa.Column("bucket_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -335,6 +405,28 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("role_project_id_fkey"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("principal_id", "project_id", name=op.f("role_pkey")),
+    )
+    op.create_table(
+        "tag",
+        sa.Column("repository_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["repository_id"], ["repository.id"], name=op.f("tag_repository_id_fkey")),
+        sa.PrimaryKeyConstraint("repository_id", "name", name=op.f("tag_pkey")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("tag_digest", "tag", ["repository_id", "digest"], unique=False)
+    op.create_table(
+        "tag_move",
+        sa.Column("repository_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("principal", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["repository_id"], ["repository.id"], name=op.f("tag_move_repository_id_fkey")),
+        sa.PrimaryKeyConstraint("repository_id", "name", "version", name=op.f("tag_move_pkey")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "token",

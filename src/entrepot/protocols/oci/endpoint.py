@@ -1,0 +1,269 @@
+"""`/v2/…`: a call in, a service asked, a response out."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from entrepot.auth.permissions import require_known
+from entrepot.errors import BadDigest, BadRequest, EntrepotError, TooLarge, Unauthenticated, WrongOffset
+from entrepot.formats.image_manifest import MAX_BYTES
+from entrepot.model import ALWAYS, Algorithm, Blob, Condition, NamedDigest
+from entrepot.principals import ANONYMOUS, Principal
+from entrepot.protocols.base import Endpoint, Request, Response
+from entrepot.protocols.delivery import Representation, deliver, unsatisfiable
+from entrepot.protocols.oci import requests, responses
+from entrepot.protocols.oci.calls import (
+    Append,
+    AskToken,
+    BeginUpload,
+    Call,
+    CancelUpload,
+    DeleteBlob,
+    DeleteManifest,
+    EndUpload,
+    GetBlob,
+    GetManifest,
+    ListReferrers,
+    ListRepositories,
+    ListTags,
+    OfUpload,
+    Ping,
+    PutManifest,
+    ShowUpload,
+)
+from entrepot.protocols.oci.requests import Basic
+from entrepot.services.identity import Identity
+from entrepot.services.manifests import Manifests, Wish
+from entrepot.services.registry_tokens import RegistryToken, RegistryTokens
+from entrepot.services.repositories import Repositories
+from entrepot.services.sessions import Session, Sessions
+
+MAX_FORM: Final = 64 << 10
+BLOB_TYPE: Final = "application/octet-stream"
+MAX_LIST_BYTES: Final = 4 << 20
+_OF_UPLOAD: Final = (Append, EndUpload, ShowUpload, CancelUpload)
+
+
+@dataclass(frozen=True, slots=True)
+class Oci(Endpoint[Call]):
+    """A registry over repositories."""
+
+    name: ClassVar[str] = "oci"
+    strangers_may_write: ClassVar[bool] = True
+    calls: ClassVar[Any] = Call
+    identity: Identity
+    tokens: RegistryTokens
+    repositories: Repositories
+    manifests: Manifests
+    sessions: Sessions
+
+    def parse(self, request: Request) -> Call:
+        """As `Endpoint.parse`."""
+        call = requests.parse(request.method, request.raw_path)
+        request.memo = call
+        return call
+
+    async def identify(self, call: Call, request: Request) -> Principal:
+        """By a token, or a name and a password; without either it is anonymous."""
+        match requests.proof_of(request):
+            case None:
+                if isinstance(call, Ping):
+                    raise Unauthenticated("log in first", advice="get a token at /v2/token")
+                return ANONYMOUS
+            case Basic(name, password):
+                return await self.tokens.of_password(name, password, request.address)
+            case text:
+                try:
+                    return await self.identity.of_token(text)
+                except Unauthenticated:
+                    if isinstance(call, _OF_UPLOAD):  # its address is the right to it: no token ends a running upload
+                        return ANONYMOUS
+                    raise
+
+    def refuse(self, error: EntrepotError, request: Request) -> Response:
+        """As `Endpoint.refuse`."""
+        return responses.refused(error, request.memo, request.base_url)
+
+    async def act(self, call: Call, principal: Principal, request: Request) -> Response:
+        """As `Endpoint.act`."""
+        match call:
+            case Ping():
+                return responses.told({})
+            case AskToken():
+                return await self._token(request)
+            case ListRepositories() | ListTags() | ListReferrers():
+                return await self._list(call, principal, request)
+            case GetManifest(path, reference):
+                found = await self.repositories.manifest(principal, path, reference)
+                return await self._deliver(request, found.blob, found.media_type, found.digest)
+            case PutManifest(path, reference):
+                return await self._put_manifest(principal, path, reference, request)
+            case DeleteManifest(path, reference):
+                await self.manifests.remove(principal, path, reference)
+                return Response(202, [responses.VERSION])
+            case GetBlob(path, digest):
+                named = NamedDigest.parse(digest)
+                blob = await self.repositories.blob(principal, path, named, telling=request.method == "HEAD")
+                requests.check_range(request, blob.size)
+                return await self._deliver(request, blob, BLOB_TYPE, named)
+            case DeleteBlob(path, digest):
+                await self.repositories.remove_blob(principal, path, NamedDigest.parse(digest))
+                return Response(202, [responses.VERSION])
+            case BeginUpload(path):
+                return await self._begin(principal, path, request)
+            case Append() | EndUpload() | ShowUpload() | CancelUpload():
+                return await self._of_upload(call, principal, request)
+
+    async def _list(
+        self, call: ListRepositories | ListTags | ListReferrers, principal: Principal, request: Request
+    ) -> Response:
+        query = requests.query_of(request.raw_query)
+        match call:
+            case ListRepositories():
+                require_known(principal)
+                after, limit = requests.page_in(query)
+                names, more = await self.repositories.page(principal, after, limit)
+                return responses.repositories(names, limit, more=more)
+            case ListTags(path):
+                after, limit = requests.page_in(query)
+                names, more = await self.repositories.tags(principal, path, after, limit)
+                return responses.tags(path, names, limit, more=more)
+            case ListReferrers(path, digest):
+                return await self._referrers(principal, path, NamedDigest.parse(digest), query)
+
+    async def _deliver(self, request: Request, blob: Blob, media_type: str, named: NamedDigest) -> Response:
+        headers = responses.content_headers(media_type, named)
+        try:
+            what = Representation(blob.size, str(named), 0)
+            return await deliver(request, blob, what, self.repositories.keeping.open, headers)
+        except EntrepotError as error:
+            answer = self.refuse(error, request)
+            if answer.status == 416:
+                answer.headers.append(unsatisfiable(blob.size))
+            return answer
+
+    async def _token(self, request: Request) -> Response:
+        if request.method == "POST":
+            form = requests.query_of(await request.read(MAX_FORM))
+            asked = {name: values[0] for name, values in form.items()}
+            return responses.token(await self._granted(asked, request))
+        query = requests.query_of(request.raw_query)
+        match requests.proof_of(request):
+            case None:
+                principal = ANONYMOUS
+            case Basic(name, password):
+                principal = await self.tokens.of_password(name, password, request.address)
+            case text:
+                principal = await self.identity.of_token(text)
+        offline = query.get("offline_token", [""])[0] == "true" or query.get("access_type", [""])[0] == "offline"
+        return responses.token(await self.tokens.issue(principal, refresh=offline))
+
+    async def _granted(self, form: dict[str, str], request: Request) -> RegistryToken:
+        match form.get("grant_type"):
+            case "password":
+                name, password = form.get("username", ""), form.get("password", "")
+                principal = await self.tokens.of_password(name, password, request.address)
+            case "refresh_token":
+                principal = await self.identity.of_token(form.get("refresh_token", ""))
+            case _:
+                raise BadRequest("not a kind of grant", advice="use grant_type=password or refresh_token")
+        return await self.tokens.issue(principal, refresh=form.get("access_type") == "offline")
+
+    async def _referrers(
+        self, principal: Principal, path: str, subject: NamedDigest, query: Mapping[str, list[str]]
+    ) -> Response:
+        wanted, after = query.get("artifactType", [None])[0], query.get("last", [""])[0]
+        found = await self.repositories.referrers(principal, path, subject, wanted, after, requests.PAGE_ITEMS + 1)
+        shown: list[dict[str, Any]] = []
+        size = 0
+        for one in found[: requests.PAGE_ITEMS]:
+            descriptor = responses.referrer(one)
+            size += len(msgspec.json.encode(descriptor)) + 1
+            if size > MAX_LIST_BYTES - 1024 and shown:
+                break
+            shown.append(descriptor)
+        more = found[len(shown) - 1].digest.hex if len(shown) < len(found) else None
+        return responses.referrers(path, subject, shown, wanted, more)
+
+    async def _put_manifest(self, principal: Principal, path: str, reference: str, request: Request) -> Response:
+        named = NamedDigest.parse(reference) if ":" in reference else None
+        more = requests.tags_in(requests.query_of(request.raw_query))
+        await self.sessions.check_may_push(principal, path)
+        try:
+            data = await request.read(MAX_BYTES)
+        except TooLarge as error:
+            raise responses.ManifestTooLarge("a manifest has at most 4 MiB") from error
+        wish = Wish(
+            data, request.header(b"content-type") or "", named, more if named else [reference],
+            ALWAYS if named else _condition(request),
+        )  # fmt: skip
+        kept = await self.manifests.put(principal, path, wish)
+        headers = []
+        if kept.subject:
+            headers.append((b"oci-subject", str(kept.subject).encode()))
+        if named and more:
+            headers.append((b"oci-tag", ", ".join(more).encode()))
+        if kept.filled is not None:
+            headers.append((b"warning", f'299 - "the project uses {kept.filled:.0%} of its quota"'.encode()))
+        return responses.kept(path, "manifests", kept.digest, headers)
+
+    async def _begin(self, principal: Principal, path: str, request: Request) -> Response:
+        query = requests.query_of(request.raw_query)
+        mount, named = requests.digest_in(query, "mount"), requests.digest_in(query, "digest")
+        algorithm = requests.algorithm_in(query)
+        if mount:
+            if await self.repositories.mount(principal, path, mount, query.get("from", [None])[0]):
+                return responses.kept(path, "blobs", mount)
+        elif named and (request.length != 0 or _is_of_nothing(named)):
+            await self.sessions.put(principal, path, named, request.body, request.length)
+            return responses.kept(path, "blobs", named)
+        elif named:
+            found = await self.sessions.resume(principal, path, named)
+            return responses.session(202, path, found) if found else responses.kept(path, "blobs", named)
+        begun = await self.sessions.begin(principal, path, sha512=algorithm is Algorithm.SHA512)
+        return responses.session(202, path, begun)
+
+    async def _of_upload(self, call: OfUpload, principal: Principal, request: Request) -> Response:
+        upload = requests.upload_id(call.upload)
+        try:
+            match call:
+                case Append(path):
+                    start, wanted = requests.range_of(request)
+                    found = await self.sessions.append(
+                        principal, path, upload, request.body, start=start, size=request.length, wanted=wanted
+                    )
+                    return responses.session(202, path, found)
+                case EndUpload(path):
+                    return await self._end(principal, path, upload, request)
+                case ShowUpload(path):
+                    return responses.session(204, path, await self.sessions.state(principal, path, upload))
+                case CancelUpload(path):
+                    await self.sessions.cancel(principal, path, upload)
+                    return Response(204, [responses.VERSION])
+        except WrongOffset as error:
+            answer = self.refuse(error, request)
+            answer.headers += responses.session_headers(call.path, Session(call.upload, error.offset))
+            return answer
+
+    async def _end(self, principal: Principal, path: str, upload: str, request: Request) -> Response:
+        named = requests.digest_in(requests.query_of(request.raw_query), "digest")
+        if named is None:
+            raise BadDigest("no digest", advice="add ?digest=sha256:…")
+        start, wanted = requests.range_of(request)
+        body = None if request.length == 0 else request.body
+        await self.sessions.close(principal, path, upload, named, body, start=start, size=request.length, wanted=wanted)
+        return responses.kept(path, "blobs", named)
+
+
+def _is_of_nothing(named: NamedDigest) -> bool:
+    return named.hex == hashlib.new(named.algorithm.value).hexdigest()
+
+
+def _condition(request: Request) -> Condition:
+    """What must hold of a tag for it to move."""
+    match, none_match = request.header(b"if-match"), request.header(b"if-none-match")
+    etag = match.strip().strip('"').removeprefix("sha256:") if match else None
+    return Condition(absent=none_match is not None and none_match.strip() == "*", etag=etag)
