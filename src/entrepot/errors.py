@@ -26,7 +26,8 @@
     │   ├── QuotaExceeded
     │   └── DiskFull
     └── Refused
-        └── Unsupported      a request this server understands and does not do
+        ├── Unsupported      a request this server understands and does not do
+        └── ReadOnly         shown here, changed elsewhere
 
 Each kind has a `code`, one word for programs. Each protocol has one table from these classes to its own statuses and
 codes, looked up by the nearest ancestor.
@@ -268,3 +269,7 @@ class Refused(EntrepotError):
 
 class Unsupported(Refused):
     """A request this server understands and does not carry out."""
+
+
+class ReadOnly(Refused):
+    """It is shown here, and changed elsewhere."""

@@ -22,6 +22,7 @@ from entrepot.jobs.runner import Job, Runner, patient_clock
 from entrepot.model import Opened
 from entrepot.protocols.api import Api
 from entrepot.protocols.api.administration import Administration
+from entrepot.protocols.api.registry import Registry
 from entrepot.protocols.base import Endpoint, Request, Response, check_calls
 from entrepot.protocols.data import Data
 from entrepot.protocols.data import requests as data_requests
@@ -32,7 +33,9 @@ from entrepot.protocols.proxies import networks, origin
 from entrepot.protocols.s3 import S3
 from entrepot.services.accounts import Accounts
 from entrepot.services.areas import Areas
+from entrepot.services.artifacts import Artifacts
 from entrepot.services.buckets import Buckets
+from entrepot.services.contents import Contents
 from entrepot.services.federation import Fetch, Provider, Userinfo
 from entrepot.services.identity import Identity
 from entrepot.services.joining import Joining
@@ -120,12 +123,16 @@ class Server:
         self.s3 = S3(
             self.identity, objects, multipart, joining, Buckets(catalog, now), project_service, now, settings.s3_hosts
         )
-        self.api = Api(self.identity, objects, uploads, project_service, links, administration, now, url)
+        artifacts = Artifacts(objects, Contents(blobs, catalog), catalog, now)
+        repositories = Repositories(catalog, keeping, artifacts, now)
+        manifests = Manifests(repositories, keeping, blobs, catalog, now)
+        self.api = Api(
+            self.identity, objects, uploads, project_service, links, Registry(manifests), administration, now, url
+        )  # fmt: skip
         self.ops = Ops(self.identity, self.meters.registry, self.state)
-        repositories = Repositories(catalog, keeping, now)
         self.oci = Oci(
-            self.identity, RegistryTokens(self.identity, now), repositories,
-            Manifests(repositories, keeping, blobs, catalog, now), Sessions(keeping, blobs, catalog, now, areas),
+            self.identity, RegistryTokens(self.identity, now), repositories, manifests,
+            Sessions(keeping, blobs, catalog, now, areas),
         )  # fmt: skip
         for endpoint in (self.data, self.s3, self.api, self.oci, self.ops):
             check_calls(endpoint)

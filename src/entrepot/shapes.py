@@ -275,6 +275,57 @@ class BucketShape(Shape, frozen=True):
     created: str = ""
 
 
+class RepositoryShape(Shape, frozen=True):
+    """A repository. `immutable_tags`: patterns with `*` and `?` of tags that never move.
+
+    `sparse_index`: an index may name manifests that are not here.
+    """
+
+    path: str
+    public: bool = False
+    immutable_tags: list[str] = []
+    sparse_index: bool = False
+    created: str = ""
+
+
+class RepositoryRequest(Shape, frozen=True):
+    """PUT of a repository; what is None stays."""
+
+    public: bool | None = None
+    immutable_tags: list[str] | None = None
+    sparse_index: bool | None = None
+
+
+class RepositoryPage(Shape, frozen=True):
+    """A page of names the caller may read; `next` goes into `after=` for the following one."""
+
+    repositories: list[str] = []
+    next: str | None = None
+
+
+class TagMove(Shape, frozen=True):
+    """What a tag pointed to since then; None: it was deleted."""
+
+    tag: str
+    digest: str | None
+    principal: str
+    at: str
+
+
+class UndeleteRequest(Shape, frozen=True):
+    """POST undelete: a tag, or the digest of a manifest."""
+
+    reference: str
+
+
+class Undeleted(Shape, frozen=True):
+    """The manifest that is live again, or its tag."""
+
+    path: str
+    reference: str
+    digest: str
+
+
 class LinkRequest(Shape, frozen=True):
     """POST /links: a signed GET URL of an object, good for `seconds`."""
 

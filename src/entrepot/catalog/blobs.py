@@ -10,8 +10,10 @@ from typing import Final
 from sqlalchemy import bindparam, delete, exists, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from entrepot.catalog import contents
 from entrepot.catalog.database import LostRace, Query, Row, Transaction
 from entrepot.catalog.schema import blob, inline_blob, lease, reference
+from entrepot.formats.content import Content
 from entrepot.model import Algorithm, Blob, Digest, Instant, Stamp
 
 LAST: Final = "g"
@@ -153,7 +155,7 @@ def find(tx: Transaction, digest: Digest) -> Blob | None:
     return blob_of(row) if row else None
 
 
-def keep(tx: Transaction, received: Blob, edges: str | None, now: Instant) -> str:
+def keep(tx: Transaction, received: Blob, edges: str | None, now: Instant, content: Content | None = None) -> str:
     """The key under which these bytes are now kept: ours, or that of an equal blob that was here first.
 
     The row stays locked against the collector until this transaction ends.
@@ -167,6 +169,8 @@ def keep(tx: Transaction, received: Blob, edges: str | None, now: Instant) -> st
     if added:
         if received.inline is not None:
             tx.run(_ADD_BYTES, key=received.key, bytes=received.inline)
+        if content and content.media_type:
+            contents.learn(tx, received.digest, content)
         return received.key
     learn(tx, received.digest, received.checksums)
     return hold(tx, received.digest)
@@ -267,6 +271,7 @@ def marked_before(tx: Transaction, before: Instant, limit: int) -> list[tuple[st
 
 def forget(tx: Transaction, key: str) -> None:
     """Drop the row of a blob whose file is gone."""
+    contents.forget(tx, key)
     tx.run(_FORGET, key=key)
     tx.run(_FORGET_BYTES, key=key)
 

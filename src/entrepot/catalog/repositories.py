@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import bindparam, exists, select, update
+from sqlalchemy import bindparam, delete, exists, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from entrepot.catalog import blobs, manifests
 from entrepot.catalog.database import Query, Row, Transaction, text_of, value_of
 from entrepot.catalog.ids import row_id
 from entrepot.catalog.manifests import LIVE
-from entrepot.catalog.schema import manifest, repository
+from entrepot.catalog.schema import manifest, reference, repository, tag, tag_move
+from entrepot.errors import Conflict
 from entrepot.model import Instant, Repository
 
 COLUMNS: Final = (
@@ -43,7 +45,14 @@ _BELOW: Final = Query(
     .where(repository.c.path >= bindparam("start"), repository.c.path < bindparam("stop"))
     .limit(1)
 )
-_OF_PROJECT: Final = Query(select(repository.c.id).where(repository.c.project_id == bindparam("project_id")).limit(1))
+_OF_PROJECT: Final = Query(select(repository.c.id).where(repository.c.project_id == bindparam("project_id")))
+_TRASH: Final = Query(
+    delete(reference).where(reference.c.place_id == bindparam("id"), reference.c.kind == text("'trash'"))
+)
+_EMPTY: Final = tuple(
+    Query(delete(table).where(table.c.repository_id == bindparam("id"))) for table in (manifest, tag, tag_move)
+)
+_REMOVE: Final = Query(delete(repository).where(repository.c.id == bindparam("id")))
 
 
 def repository_of(row: Row) -> Repository:
@@ -92,6 +101,13 @@ def is_below(tx: Transaction, first: str) -> bool:
     return tx.row(_BELOW, start=f"{first}/", stop=f"{first}0") is not None
 
 
-def in_project(tx: Transaction, project_id: int) -> bool:
-    """Whether the project has any."""
-    return tx.row(_OF_PROJECT, project_id=project_id) is not None
+def remove_empty(tx: Transaction, project_id: int) -> None:
+    """Drop the repositories of a project, with their trash. Raises: Conflict if something is in one."""
+    for (id_,) in tx.rows(_OF_PROJECT, project_id=project_id):
+        if manifests.in_repository(tx, id_):
+            raise Conflict("the project still has images", advice="delete their manifests first")
+        tx.run(_TRASH, id=id_)
+        for query in _EMPTY:
+            tx.run(query, id=id_)
+        blobs.end_lease(tx, f"repository:{id_}")
+        tx.run(_REMOVE, id=id_)

@@ -49,6 +49,17 @@ _OPEN: Final = Query(
     )
     .where(_V.version == bindparam("version"))
 )
+_KEPT: Final = Query(
+    select(*COLUMNS, _V.marker, *blobs.COLUMNS)
+    .select_from(
+        object_version.join(blob, (blob.c.digest == _V.digest) & blobs.PRESENT).outerjoin(
+            inline_blob, inline_blob.c.key == blob.c.key
+        )
+    )
+    .where(*_OF_NAME)
+    .order_by(_V.version.desc())
+    .limit(bindparam("limit"))
+)
 _THROW: Final = Query(
     update(object_version)
     .values(kept=0, removed_at=bindparam("now"))
@@ -173,6 +184,13 @@ def find_with_blob(
         return None
     row = tx.row(_OPEN, version=stored.version)
     return stored, blobs.blob_of(row) if row and row[0] else None
+
+
+def kept(tx: Transaction, found: Bucket, key: str, limit: int) -> list[tuple[StoredObject, Blob]]:
+    """The versions kept beside the live one that have their bytes, the newest first."""
+    width = len(COLUMNS) + 1
+    rows = tx.rows(_KEPT, wanted_bucket=found.id, wanted_name=key, limit=limit)
+    return [(version_of(found, row[:width]), blobs.blob_of(row[width:])) for row in rows]
 
 
 def check_not_deleted(tx: Transaction, found: Bucket, key: str) -> None:

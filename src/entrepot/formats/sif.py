@@ -130,7 +130,7 @@ def parse(read: Read, size: int) -> Sif | None:
         definition=_definition(read, objects),
         fingerprints=_fingerprints(signatures),
         signed=bool(signatures),
-        encrypted=primary is not None and primary.file_system == "encrypted",
+        encrypted=primary is not None and primary.file_system in ("encrypted", "gocryptfs"),
         descriptors=tuple(found.about for found in objects),
     )
 

@@ -120,7 +120,7 @@ class Joining:
 
         def bind(tx: Transaction) -> tuple[StoredObject, str]:
             bucket, checked = self.objects.may_put(tx, principal, name, condition)
-            key = blobs.keep(tx, blob, received.edges, self.now())
+            key = blobs.keep(tx, blob, received.edges, self.now(), received.content)
             facts = Facts(upload.facts["type"], upload.facts["labels"], None, {**_carried(upload), **joined.extra})
             held = uploads.known(tx, upload.id).reserved
             stored = self.objects.point(tx, principal, bucket, name.key, blob, facts, checked, held, etag=joined.etag)

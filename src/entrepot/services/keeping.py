@@ -84,7 +84,9 @@ class Keeping:
                 return
             if here:
                 await self.quarantine(here)
-            key = await self.catalog.write(lambda tx: blobs.keep(tx, received.blob, received.edges, self.now()))
+            key = await self.catalog.write(
+                lambda tx: blobs.keep(tx, received.blob, received.edges, self.now(), received.content)
+            )
 
     async def _is_right(self, blob: Blob) -> bool:
         """Whether the stored bytes are what they should be; read, unless they were lately and look the same."""

@@ -26,9 +26,8 @@ from entrepot.names import tag_name
 from entrepot.principals import Action, Principal, Resource
 from entrepot.services.keeping import Keeping
 from entrepot.services.places import can_read, repositories_with
-from entrepot.services.repositories import (
-    Repositories,
-    asked_time,
+from entrepot.services.repositories import Repositories, asked_time
+from entrepot.services.repository_places import (
     check_pushable,
     find,
     holds,

@@ -188,7 +188,7 @@ class Objects:
 
         def bind(tx: Transaction) -> tuple[StoredObject, str]:
             bucket, checked = self.may_put(tx, principal, name, condition)  # it may be another than before the body
-            key = blobs.keep(tx, received.blob, received.edges, self.now())
+            key = blobs.keep(tx, received.blob, received.edges, self.now(), received.content)
             stored = self.point(tx, principal, bucket, name.key, received.blob, facts, checked, room.reserved)
             if room.id:
                 uploads.close(tx, room.id)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from entrepot.auth.permissions import UNKNOWN, authorize, require_admin, require_known
-from entrepot.catalog import accounts, audit, blobs, parts, projects, uploads, versions
+from entrepot.catalog import accounts, audit, blobs, parts, projects, repositories, uploads, versions
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, Conflict, Denied, NotFound
 from entrepot.model import MAX_QUOTA, Bucket, Clock, Project
@@ -47,6 +47,8 @@ class Projects:
         bytes_ = _quota(quota)
 
         def add(tx: Transaction) -> Project:
+            if repositories.is_below(tx, name):
+                raise Conflict(f"repositories of project default begin with {name}/", why="they would not be found")
             made = projects.add(tx, name, bytes_, self.now())
             audit.record(tx, principal, "add project", self.now(), project_id=made.id, name=name)
             return made
@@ -67,13 +69,14 @@ class Projects:
         return await self.catalog.write(change)
 
     async def remove(self, principal: Principal, name: str) -> None:
-        """The project is gone. Raises: Denied; NotFound; Conflict if it still has buckets or robots."""
+        """The project is gone. Raises: Denied; NotFound; Conflict if it still has buckets, images or robots."""
         require_admin(principal)
 
         def remove(tx: Transaction) -> None:
             found = projects.known(tx, name)
             if any(robot.project == name for robot in accounts.all_of(tx, Kind.ROBOT)):
                 raise Conflict("the project still has robots", advice="remove them first")
+            repositories.remove_empty(tx, found.id)
             projects.remove(tx, found.id)
             audit.record(tx, principal, "remove project", self.now(), name=name)
 

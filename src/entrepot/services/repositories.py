@@ -3,25 +3,39 @@
 A repository holds bytes that a live manifest of its names, or that somebody was told within a day or two are there.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from entrepot.auth.permissions import authorize, may, require_known
-from entrepot.catalog import audit, blobs, manifests, projects, repositories, tags, uploads
+from entrepot.catalog import audit, blobs, manifests, repositories, tags
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.manifests import Manifest, Place
 from entrepot.catalog.tags import Move
-from entrepot.errors import BadName, EntrepotError, InUse, NoBlob, NoManifest, NotFound
+from entrepot.errors import BadName, InUse, NoBlob, NoManifest, NotFound
 from entrepot.failpoints import failpoint
-from entrepot.model import Algorithm, Blob, Clock, Digest, Instant, NamedDigest, Project, Repository
-from entrepot.names import repository_path, tag_name
+from entrepot.formats.image_manifest import OCI_MANIFEST
+from entrepot.model import Blob, Clock, Digest, Instant, NamedDigest, Repository
+from entrepot.names import tag_name
 from entrepot.principals import Action, Principal, Resource
-from entrepot.services.identity import DEFAULT_PROJECT
+from entrepot.services.artifacts import LATEST, Artifacts
 from entrepot.services.keeping import Keeping
-from entrepot.services.places import repositories_with
+from entrepot.services.places import can_read
+from entrepot.services.repository_places import (
+    canonical,
+    find,
+    held_blob,
+    holder_of,
+    holds,
+    home_of,
+    identity_of,
+    missing,
+    other_name,
+    pushable,
+    release,
+)
 from entrepot.storage.blobs import DAY
 
 LEASE_SECONDS: Final = 2 * DAY
@@ -46,6 +60,7 @@ class Repositories:
 
     catalog: Catalog
     keeping: Keeping
+    artifacts: Artifacts
     now: Clock
 
     async def manifest(self, principal: Principal, path: str, reference: str) -> Found:
@@ -60,15 +75,32 @@ class Repositories:
             named, name, second = None, *asked_time(tag_name(reference))
             place = await self.catalog.probe(lambda tx: _by_tag(tx, path, name, second))
         if place is None:
-            raise await self.missing(principal, path)
+            return await self._of_object(principal, path, reference)
         authorize(principal, Action.GET, Resource(place.project_id, place.public))
         if place.media_type is None or place.blob is None:
             raise NoManifest(f"{path} has no manifest {reference}")
         return Found(place.blob, place.media_type, named or NamedDigest.of(place.blob.digest))
 
-    async def missing(self, principal: Principal, path: str) -> EntrepotError:
-        """Why a name that is not there is refused: as one that the caller may not know of."""
-        return await self.catalog.probe(lambda tx: _missing(tx, principal, path))
+    async def _of_object(self, principal: Principal, path: str, reference: str) -> Found:
+        """The manifest that stands for an object of that name."""
+        named = NamedDigest.parse(reference) if ":" in reference else None
+        name, second = (LATEST, None) if named else asked_time(reference)
+        async with self._or_missing(principal, path):
+            if name != LATEST:
+                await self.artifacts.find(principal, path)
+                raise NoManifest(f"{path} has no tag {name}", why="it is an object, whose only tag is latest")
+            blob = await self.artifacts.manifest(principal, path, named, second)
+        return Found(blob, OCI_MANIFEST, named or NamedDigest.of(blob.digest))
+
+    @asynccontextmanager
+    async def _or_missing(self, principal: Principal, path: str) -> AsyncIterator[None]:
+        """A name that is no object's either is refused as one that the caller may not know of."""
+        try:
+            yield
+        except (NoManifest, NoBlob):
+            raise
+        except NotFound:
+            raise await self.catalog.probe(lambda tx: missing(tx, principal, path)) from None
 
     async def blob(self, principal: Principal, path: str, named: NamedDigest, *, telling: bool = False) -> Blob:
         """Those bytes, if that repository has them; `telling` that they are there keeps them for a day at least.
@@ -76,15 +108,22 @@ class Repositories:
         Raises: NotFound for the repository; NoBlob; Denied; Unauthenticated.
         """
 
-        def look_up(tx: Transaction) -> tuple[Repository, Blob, Instant | None]:
-            repository = find(tx, principal, Action.GET, path)
+        def look_up(tx: Transaction) -> tuple[Repository, Blob, Instant | None] | None:
+            repository = repositories.find(tx, canonical(path))
+            if repository is None:
+                return None
+            authorize(principal, Action.GET, Resource(repository.project_id, repository.public))
             found = held_blob(tx, repository, named, self.now())
             if found is None:
                 raise NoBlob(f"{path} has no blob {named}")
             pushes = telling and may(principal, Action.CREATE, Resource(repository.project_id))
             return repository, found, blobs.leased_until(tx, found.digest, holder_of(repository)) if pushes else None
 
-        repository, found, until = await self.catalog.probe(look_up)
+        looked = await self.catalog.probe(look_up)
+        if looked is None:
+            async with self._or_missing(principal, path):
+                return await self.artifacts.blob(principal, path, named)
+        repository, found, until = looked
         if until is not None and until < self.now() + DAY:
             await self.catalog.write(lambda tx: self.lease(tx, repository, found.digest))
             failpoint("lease.taken")
@@ -106,10 +145,7 @@ class Repositories:
             digest = identity_of(tx, named)
             if digest is None or blobs.find(tx, digest) is None:
                 return False
-            held = repositories_with(tx, digest, self.now())
-            if source is not None:
-                held = [one for one in held if one.path == canonical(source)]
-            if not any(may(principal, Action.GET, Resource(one.project_id, one.public)) for one in held):
+            if not self._reads(tx, principal, digest, source):
                 return False
             self.lease(tx, repository, digest)
             return True
@@ -118,6 +154,16 @@ class Repositories:
         if mounted:
             failpoint("lease.taken")
         return mounted
+
+    def _reads(self, tx: Transaction, principal: Principal, digest: Digest, source: str | None) -> bool:
+        """Whether the principal may read those bytes there, or anywhere."""
+        if source is None:
+            return can_read(tx, principal, digest, self.now())
+        found = repositories.find(tx, canonical(source))
+        if found is None:
+            return self.artifacts.is_readable(tx, principal, source, digest)
+        readable = may(principal, Action.GET, Resource(found.project_id, found.public))
+        return readable and holds(tx, found, digest, self.now())
 
     async def remove_blob(self, principal: Principal, path: str, named: NamedDigest) -> None:
         """The repository does not have those bytes any more. Raises: InUse while a live manifest names them; NoBlob."""
@@ -138,11 +184,18 @@ class Repositories:
     async def tags(self, principal: Principal, path: str, after: str, limit: int) -> tuple[Sequence[str], bool]:
         """A page of tags in ASCII order, and whether there are more. Raises: NotFound; Denied; Unauthenticated."""
 
-        def look_up(tx: Transaction) -> list[str]:
-            repository = find(tx, principal, Action.LIST, path)
+        def look_up(tx: Transaction) -> list[str] | None:
+            repository = repositories.find(tx, canonical(path))
+            if repository is None:
+                return None
+            authorize(principal, Action.LIST, Resource(repository.project_id, repository.public))
             return tags.page(tx, repository.id, after, limit + 1) if limit else []
 
         found = await self.catalog.read(look_up)
+        if found is None:
+            async with self._or_missing(principal, path):
+                await self.artifacts.find(principal, path)
+            found = [LATEST] if limit and after < LATEST else []
         return found[:limit], len(found) > limit
 
     async def history(self, principal: Principal, path: str, name: str, limit: int = PAGE_ITEMS) -> list[Move]:
@@ -163,10 +216,11 @@ class Repositories:
 
         def look_up(tx: Transaction) -> list[Manifest]:
             repository = repositories.find(tx, canonical(path))
-            project_id = repository.project_id if repository else home_of(tx, path).id
-            authorize(principal, Action.GET, Resource(project_id, repository.public if repository else False))
             if repository is None:
+                if not self.artifacts.is_readable(tx, principal, path):
+                    authorize(principal, Action.GET, Resource(home_of(tx, path).id))
                 return []
+            authorize(principal, Action.GET, Resource(repository.project_id, repository.public))
             alias = other_name(tx, subject) or subject
             return manifests.referrers(tx, repository.id, str(subject), str(alias), artifact_type, after, limit)
 
@@ -221,103 +275,6 @@ class Repositories:
             tx, principal, action, self.now(), project_id=repository.project_id, name=name,
             digest=digest.hex if digest else None,
         )  # fmt: skip
-
-
-def canonical(path: str) -> str:
-    """The one name of a repository: project `default` is not written."""
-    while path.startswith(f"{DEFAULT_PROJECT}/"):
-        path = path.removeprefix(f"{DEFAULT_PROJECT}/")
-    return path
-
-
-def home_of(tx: Transaction, path: str) -> Project:
-    """The project a name is in: that of its first component if there is one, else `default`."""
-    first, slash, _ = canonical(path).partition("/")
-    return (projects.find(tx, first) if slash else None) or projects.known(tx, DEFAULT_PROJECT)
-
-
-def find(tx: Transaction, principal: Principal, action: Action, path: str) -> Repository:
-    """The repository, if the principal may do that to it. Raises: NotFound; Denied; Unauthenticated."""
-    repository = repositories.find(tx, canonical(path))
-    if repository is None:
-        raise _missing(tx, principal, path)
-    authorize(principal, action, Resource(repository.project_id, repository.public))
-    return repository
-
-
-def _missing(tx: Transaction, principal: Principal, path: str) -> EntrepotError:
-    """The refusal of a name that is not there."""
-    try:
-        authorize(principal, Action.GET, Resource(home_of(tx, path).id))
-    except EntrepotError as error:
-        return error
-    return NotFound(f"no repository {path}")
-
-
-def check_pushable(tx: Transaction, principal: Principal, path: str) -> Repository | Project:
-    """The repository, or the project in which there is none of that name, if the principal may push to it.
-
-    Raises: Denied; Hidden; Unauthenticated; BadName.
-    """
-    repository_path(path)
-    found = repositories.find(tx, canonical(path))
-    if found:
-        authorize(principal, Action.CREATE, Resource(found.project_id, found.public))
-        return found
-    home = home_of(tx, path)
-    authorize(principal, Action.CREATE, Resource(home.id))
-    return home
-
-
-def pushable(tx: Transaction, principal: Principal, path: str, now: Instant) -> Repository:
-    """The repository, made if it is missing, if the principal may push to it. Raises: as `check_pushable`."""
-    found = check_pushable(tx, principal, path)
-    return found if isinstance(found, Repository) else repositories.add(tx, found.id, canonical(path), now)
-
-
-def holder_of(repository: Repository) -> str:
-    """Whose leases keep what was pushed and no manifest names yet."""
-    return f"repository:{repository.id}"
-
-
-def identity_of(tx: Transaction, named: NamedDigest) -> Digest | None:
-    """The identity of bytes named by either algorithm; None if nobody knows them by that sha512."""
-    return Digest(named.hex) if named.algorithm is Algorithm.SHA256 else blobs.by_sha512(tx, named.hex)
-
-
-def other_name(tx: Transaction, named: NamedDigest) -> NamedDigest | None:
-    """The same bytes by the other algorithm, if it is known."""
-    digest = identity_of(tx, named)
-    if digest is None or named.algorithm is Algorithm.SHA512:
-        return NamedDigest.of(digest) if digest else None
-    found = blobs.find(tx, digest)
-    sha512 = found.checksums.get(Algorithm.SHA512) if found else None
-    return NamedDigest(Algorithm.SHA512, sha512) if sha512 else None
-
-
-def holds(tx: Transaction, repository: Repository, digest: Digest, now: Instant) -> bool:
-    """Whether the repository has those bytes, if they are anywhere."""
-    return manifests.is_named(tx, repository.id, digest) or (
-        blobs.leased_until(tx, digest, holder_of(repository)) > now
-    )
-
-
-def held_blob(tx: Transaction, repository: Repository, named: NamedDigest, now: Instant) -> Blob | None:
-    """Those bytes, if they are here and the repository has them."""
-    digest = identity_of(tx, named)
-    if digest is None or not holds(tx, repository, digest, now):
-        return None
-    return blobs.find(tx, digest)
-
-
-def release(tx: Transaction, repository: Repository, digest: Digest) -> None:
-    """What uploads of those bytes still reserve of the quota is free."""
-    uploads.drop_ended(tx, repository.id, digest.hex)
-
-
-def is_immutable(repository: Repository, name: str) -> bool:
-    """Whether its owners said that this tag never moves."""
-    return any(fnmatchcase(name, pattern) for pattern in repository.config.get("immutable_tags", ()))
 
 
 def asked_time(reference: str) -> tuple[str, int | None]:

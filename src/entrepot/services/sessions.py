@@ -37,7 +37,8 @@ from entrepot.services.identity import principal_of
 from entrepot.services.keeping import Keeping
 from entrepot.services.places import can_read
 from entrepot.services.rates import Turns
-from entrepot.services.repositories import LEASE_SECONDS, canonical, check_pushable, holder_of, identity_of, pushable
+from entrepot.services.repositories import LEASE_SECONDS
+from entrepot.services.repository_places import canonical, check_pushable, holder_of, identity_of, pushable
 from entrepot.services.room import Room
 from entrepot.services.staging import Area, StagingAreas
 from entrepot.storage.blobs import BlobStore, Received
@@ -326,7 +327,7 @@ class Sessions:
     def _hold(self, tx: Transaction, repository: Repository, upload: Upload, received: Received) -> str:
         """Within a commit: the repository has the bytes for two days, or as long as a manifest of its names them."""
         blob, until = received.blob, self.now() + LEASE_SECONDS
-        key = blobs.keep(tx, blob, received.edges, self.now())
+        key = blobs.keep(tx, blob, received.edges, self.now(), received.content)
         blobs.take_lease(tx, blob.digest, holder_of(repository), until)
         counted = manifests.is_named(tx, repository.id, blob.digest)
         held = 0 if counted else blob.size

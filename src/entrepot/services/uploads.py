@@ -297,7 +297,7 @@ class Uploads:
 
         def bind(tx: Transaction) -> tuple[StoredObject, str]:
             principal, bucket, condition = self._still_may(tx, upload)
-            key = blobs.keep(tx, received.blob, received.edges, self.now())
+            key = blobs.keep(tx, received.blob, received.edges, self.now(), received.content)
             facts = Facts(upload.facts["type"], upload.facts["labels"], upload.facts["expires_at"])
             held = uploads.known(tx, upload.id).reserved
             stored = self.objects.point(tx, principal, bucket, upload.name or "", received.blob, facts, condition, held)

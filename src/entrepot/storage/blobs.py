@@ -16,6 +16,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 
 from entrepot.errors import BadRequest, BodyCut, DigestMismatch, DiskFull, NotFound
 from entrepot.failpoints import failpoint
+from entrepot.formats.content import Content, content_of
 from entrepot.gate import Gate
 from entrepot.model import Algorithm, Blob, Body, Claims, Clock, Digest, FileSpan, Instant, Piece, Span
 from entrepot.storage.assembly import Assembly
@@ -50,6 +51,7 @@ class Received:
 
     blob: Blob
     edges: str | None = None
+    content: Content | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +164,10 @@ class BlobStore:
         check_claims(sums, claims)
         failpoint("blob.verified")
         edges = edges_of(staging.read, size) if size >= EDGED_FROM else None
+        content = content_of(staging.read, size)
         digest = sums[Algorithm.SHA256]
         key = f"{digest}.{generation}" if generation else new_key(digest)
-        return Received(Blob(Digest(digest), size, key, sums, verified_at, staging.commit(key)), edges)
+        return Received(Blob(Digest(digest), size, key, sums, verified_at, staging.commit(key)), edges, content)
 
     def assemble(
         self, assembly: Assembly, size: int, claims: Claims, known: Mapping[Algorithm, str] | None = None

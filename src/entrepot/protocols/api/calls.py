@@ -258,6 +258,48 @@ class GetBlob:
 
 
 @dataclass(frozen=True, slots=True)
+class ListRepositories:
+    """A page of the repositories the caller may read."""
+
+    after: str = ""
+    limit: int = 1000
+    action: ClassVar = Action.LIST
+
+
+@dataclass(frozen=True, slots=True)
+class ShowRepository:
+    """What its owners decided of a repository."""
+
+    path: str
+    action: ClassVar = Action.GET
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRepository:
+    """Other settings of a repository."""
+
+    path: str
+    action: ClassVar = Action.OVERWRITE
+
+
+@dataclass(frozen=True, slots=True)
+class ListTagMoves:
+    """The last 1000 moves of a tag, the newest first."""
+
+    path: str
+    tag: str = ""
+    action: ClassVar = Action.LIST
+
+
+@dataclass(frozen=True, slots=True)
+class Undelete:
+    """A deleted tag or manifest is back."""
+
+    path: str
+    action: ClassVar = Action.OVERWRITE
+
+
+@dataclass(frozen=True, slots=True)
 class BeginUpload:
     """A resumable upload; the same again gives the one that is open. 200 with the object if nothing need be sent."""
 
@@ -308,6 +350,7 @@ Call: TypeAlias = (
     ShowOpenApi | LogIn | ShowMe | ListTokens | AddToken | RevokeToken | ListUsers | AddUser | ChangeUser | RemoveUser
     | ListRobots | AddRobot | RemoveRobot | ListProjects | AddProject | ChangeProject | RemoveProject | ListRoles
     | SetRole | DropRole | ListKeys | AddKey | RemoveKey | ListBuckets | PutBucket | RemoveBucket | ListObjects
-    | GetObject | PutObject | DeleteObject | InspectObject | GetBlob | BeginUpload | PutPart | ShowUpload
+    | GetObject | PutObject | DeleteObject | InspectObject | GetBlob | ListRepositories | ShowRepository
+    | ChangeRepository | ListTagMoves | Undelete | BeginUpload | PutPart | ShowUpload
     | DiscardUpload | CommitUpload | MakeLink
 )  # fmt: skip

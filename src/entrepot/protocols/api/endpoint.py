@@ -16,6 +16,7 @@ from entrepot.protocols.api.bodies import read_shape
 from entrepot.protocols.api.calls import (
     BeginUpload,
     Call,
+    ChangeRepository,
     CommitUpload,
     DeleteObject,
     DiscardUpload,
@@ -24,6 +25,8 @@ from entrepot.protocols.api.calls import (
     InspectObject,
     ListBuckets,
     ListObjects,
+    ListRepositories,
+    ListTagMoves,
     LogIn,
     MakeLink,
     PutBucket,
@@ -32,8 +35,11 @@ from entrepot.protocols.api.calls import (
     RemoveBucket,
     ShowMe,
     ShowOpenApi,
+    ShowRepository,
     ShowUpload,
+    Undelete,
 )
+from entrepot.protocols.api.registry import Registry
 from entrepot.protocols.base import Endpoint, Request, Response, bearer, json_response
 from entrepot.protocols.browser import shielded
 from entrepot.protocols.delivery import Representation, deliver, unsatisfiable
@@ -59,6 +65,7 @@ class Api(Endpoint[Call]):
     uploads: Uploads
     projects: Projects
     links: Links
+    registry: Registry
     administration: Administration
     now: Clock
     public_url: str = ""
@@ -103,6 +110,8 @@ class Api(Endpoint[Call]):
                 name = ObjectName.parse(link.ref.removeprefix("object:"))
                 url, found = await self.links.get(principal, name, self._base(request), link.seconds)
                 return json_response(201, shapes.Link(url, str(found.digest), found.size))
+            case ListRepositories() | ShowRepository() | ChangeRepository() | ListTagMoves() | Undelete():
+                return await self.registry.act(call, principal, request)
             case _:
                 return await self.administration.act(call, principal, request)
 

@@ -10,6 +10,7 @@ import msgspec
 from entrepot import shapes
 from entrepot.auth.permissions import UNKNOWN
 from entrepot.catalog.accounts import AccessKey, Account, Token
+from entrepot.catalog.tags import Move
 from entrepot.catalog.uploads import Piece
 from entrepot.errors import (
     BadName,
@@ -30,7 +31,7 @@ from entrepot.errors import (
     Unavailable,
     UsageError,
 )
-from entrepot.model import MAX_QUOTA, Blob, Bucket, CommonPrefix, Instant, Page, Project, StoredObject
+from entrepot.model import MAX_QUOTA, Blob, Bucket, CommonPrefix, Instant, Page, Project, Repository, StoredObject
 from entrepot.principals import Kind, Principal
 from entrepot.protocols.base import (
     ErrorTable,
@@ -176,6 +177,19 @@ def project_shape(project: Project) -> shapes.ProjectShape:
 def bucket_shape(bucket: Bucket) -> shapes.BucketShape:
     """A bucket."""
     return shapes.BucketShape(bucket.project, bucket.name, bucket.public, time_text(bucket.created_at))
+
+
+def repository_shape(found: Repository) -> shapes.RepositoryShape:
+    """A repository."""
+    return shapes.RepositoryShape(
+        found.path, found.public, list(found.config.get("immutable_tags", [])),
+        bool(found.config.get("sparse_index")), time_text(found.created_at),
+    )  # fmt: skip
+
+
+def tag_move(found: Move) -> shapes.TagMove:
+    """A move of a tag."""
+    return shapes.TagMove(found.name, str(found.digest) if found.digest else None, found.principal, time_text(found.at))
 
 
 def key_shape(key: AccessKey, secret: str | None = None) -> shapes.KeyShape:

@@ -31,6 +31,7 @@ from entrepot.errors import (
     NoUpload,
     PreconditionFailed,
     QuotaExceeded,
+    ReadOnly,
     Refused,
     TooLarge,
     Unauthenticated,
@@ -89,6 +90,7 @@ ERRORS: Final[ErrorTable] = {
     DiskFull: (507, "DENIED"),
     LimitReached: (413, "DENIED"),
     InUse: (405, "UNSUPPORTED"),
+    ReadOnly: (405, "UNSUPPORTED"),
     PreconditionFailed: (412, "DENIED"),
     Conflict: (409, "DENIED"),
     Busy: (429, "TOOMANYREQUESTS"),
@@ -106,7 +108,7 @@ def refused(error: EntrepotError, call: Call | None, base_url: str) -> Response:
     headers = [VERSION, JSON, _NO_STORE, *SHIELD, *refusal_headers(error)]
     if status == 401:
         headers.append(_challenge(call, base_url))
-    if isinstance(error, InUse):
+    if isinstance(error, InUse | ReadOnly):
         headers.append((b"allow", b"GET, HEAD"))
     body = msgspec.json.encode({"errors": _errors(error, code)})
     return Response(status, headers, body)

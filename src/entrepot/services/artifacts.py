@@ -1,0 +1,155 @@
+"""Objects as repositories: `<bucket>/<key>` has a tag `latest`, and a manifest that equal objects share byte for byte.
+
+Nothing of it is stored. Source: specs of the registry of images, section 2.9.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from entrepot.catalog import projects, versions
+from entrepot.catalog.database import Catalog, Transaction
+from entrepot.errors import Denied, NoBlob, NoManifest, NotFound
+from entrepot.formats import sniff
+from entrepot.formats.content import Content
+from entrepot.formats.image_manifest import EMPTY_TYPE, OCI_MANIFEST
+from entrepot.formats.sif import config_of
+from entrepot.model import Algorithm, Blob, Clock, Digest, NamedDigest, StoredObject
+from entrepot.principals import Principal
+from entrepot.services.contents import Contents
+from entrepot.services.objects import Objects
+from entrepot.services.repository_places import name_of
+
+LATEST: Final = "latest"
+SIF_CONFIG: Final = "application/vnd.sylabs.sif.config.v1+json"
+OCTETS: Final = "application/octet-stream"
+MOST_VERSIONS: Final = 100
+"""How many earlier versions of an object are looked through for one that was asked for by digest."""
+_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A version of an object, its bytes, and the manifest and config that stand for it."""
+
+    object: StoredObject
+    blob: Blob
+    content: Content
+    manifest: Blob
+    config: Blob
+
+
+@dataclass(frozen=True, slots=True)
+class Artifacts:
+    """Artifacts over all objects."""
+
+    objects: Objects
+    contents: Contents
+    catalog: Catalog
+    now: Clock
+
+    async def find(self, principal: Principal, path: str, second: int | None = None) -> Artifact:
+        """What the object is now, or was at the end of that second since the epoch, if its bucket keeps versions.
+
+        Raises: NotFound; Denied; Unauthenticated.
+        """
+        return await self._made(*await self.catalog.read(lambda tx: self._look_up(tx, principal, path, second)))
+
+    def _look_up(
+        self, tx: Transaction, principal: Principal, path: str, second: int | None = None
+    ) -> tuple[StoredObject, Blob]:
+        name = name_of(tx, path)
+        if name is None:
+            raise NotFound(f"no repository {path}")
+        found = self.objects.look_up(tx, principal, name)
+        if second is None or found[0].created_at < second + 1:
+            return found
+        earlier = self._versions(tx, path)
+        past = next((one for one in earlier if one[0].created_at < second + 1), None)
+        if past is None:
+            raise NoManifest(f"{path} was not there then")
+        return past
+
+    def _versions(self, tx: Transaction, path: str) -> list[tuple[StoredObject, Blob]]:
+        """Earlier versions that the bucket keeps, the newest first; the reading of the name was allowed."""
+        name = name_of(tx, path)
+        bucket = projects.find_bucket(tx, name.project or "", name.bucket) if name else None
+        return versions.kept(tx, bucket, name.key, MOST_VERSIONS) if bucket and name else []
+
+    async def manifest(self, principal: Principal, path: str, named: NamedDigest | None, second: int | None) -> Blob:
+        """The manifest of the object, or of the version of it that has that one. Raises: as `find`; NoManifest."""
+        artifact = await self.find(principal, path, second)
+        if named is None or _is_called(artifact.manifest, named):
+            return artifact.manifest
+        for found in await self.catalog.read(lambda tx: self._versions(tx, path)):
+            past = await self._made(*found)
+            if _is_called(past.manifest, named):
+                return past.manifest
+        raise NoManifest(f"{path} has no manifest {named}")
+
+    async def blob(self, principal: Principal, path: str, named: NamedDigest) -> Blob:
+        """The bytes of the object or one of its versions, or a config. Raises: as `find`; NoBlob."""
+        artifact = await self.find(principal, path)
+        for one in (artifact.blob, artifact.config, artifact.manifest):
+            if _is_called(one, named):
+                return one
+        for stored, blob in await self.catalog.read(lambda tx: self._versions(tx, path)):
+            if _is_called(blob, named):
+                return blob
+            past = await self._made(stored, blob)
+            if _is_called(past.config, named):
+                return past.config
+        raise NoBlob(f"{path} has no blob {named}")
+
+    def is_readable(self, tx: Transaction, principal: Principal, path: str, digest: Digest | None = None) -> bool:
+        """Whether that name means an object the principal may read, and if a digest is given, that has those bytes."""
+        try:
+            _, blob = self._look_up(tx, principal, path)
+        except (NotFound, Denied):
+            return False
+        return digest in (None, blob.digest)
+
+    async def _made(self, stored: StoredObject, blob: Blob) -> Artifact:
+        content = await self.contents.of(blob)
+        is_sif = content.sif is not None
+        config = _in_memory(config_of(blob.digest.hex, content.sif) if content.sif else b"{}", self.now())
+        kind = content.media_type if content.media_type not in (None, sniff.SQUASHFS) else _type_of(stored)
+        assert kind
+        layer = {
+            "mediaType": kind, **_named(blob),
+            "annotations": {"org.opencontainers.image.title": stored.key.rpartition("/")[2]},
+        }  # fmt: skip
+        created = datetime.fromtimestamp(int(stored.created_at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
+        if not is_sif:
+            body["artifactType"] = kind
+        body["config"] = {"mediaType": SIF_CONFIG if is_sif else EMPTY_TYPE, **_named(config)}
+        body["layers"] = [layer]
+        body["annotations"] = {"org.opencontainers.image.created": created}
+        manifest = _in_memory(json.dumps(body, separators=(",", ":")).encode(), self.now())
+        return Artifact(stored, blob, content, manifest, config)
+
+
+def _type_of(stored: StoredObject) -> str:
+    """The object's own type, if it is one."""
+    found = stored.content_type.partition(";")[0].strip().lower()
+    return found if _TYPE.match(found) else OCTETS
+
+
+def _named(blob: Blob) -> dict[str, Any]:
+    return {"digest": str(blob.digest), "size": blob.size}
+
+
+def _in_memory(data: bytes, now: float) -> Blob:
+    return Blob(Digest(hashlib.sha256(data).hexdigest()), len(data), "", {}, now, inline=data)
+
+
+def _is_called(blob: Blob, named: NamedDigest) -> bool:
+    if named.algorithm is Algorithm.SHA256:
+        return blob.digest.hex == named.hex
+    if blob.inline is not None:
+        return hashlib.sha512(blob.inline).hexdigest() == named.hex
+    return blob.checksums.get(Algorithm.SHA512) == named.hex

@@ -1,0 +1,134 @@
+"""Where a repository's name lies and whose it is; what a repository holds, and by which names bytes are known."""
+
+from fnmatch import fnmatchcase
+
+from entrepot.auth.permissions import authorize
+from entrepot.catalog import blobs, manifests, objects, projects, repositories, uploads
+from entrepot.catalog.database import Transaction
+from entrepot.errors import Conflict, EntrepotError, NotFound, ReadOnly
+from entrepot.model import Algorithm, Blob, Digest, Instant, NamedDigest, ObjectName, Project, Repository
+from entrepot.names import repository_path
+from entrepot.principals import Action, Principal, Resource
+from entrepot.services.identity import DEFAULT_PROJECT
+from entrepot.services.objects import DIGESTS
+
+
+def canonical(path: str) -> str:
+    """The one name of a repository: project `default` is not written."""
+    while path.startswith(f"{DEFAULT_PROJECT}/"):
+        path = path.removeprefix(f"{DEFAULT_PROJECT}/")
+    return path
+
+
+def home_of(tx: Transaction, path: str) -> Project:
+    """The project a name is in: that of its first component if there is one, else `default`."""
+    first, slash, _ = canonical(path).partition("/")
+    return (projects.find(tx, first) if slash else None) or projects.known(tx, DEFAULT_PROJECT)
+
+
+def find(tx: Transaction, principal: Principal, action: Action, path: str) -> Repository:
+    """The repository, if the principal may do that to it.
+
+    Raises: NotFound; Denied; Unauthenticated; ReadOnly if it is an object.
+    """
+    repository = repositories.find(tx, canonical(path))
+    if repository is None:
+        refusal = missing(tx, principal, path)
+        if type(refusal) is NotFound and is_object(tx, path):
+            raise ReadOnly(f"{path} is an object", why="it is changed by the ways it came in")
+        raise refusal
+    authorize(principal, action, Resource(repository.project_id, repository.public))
+    return repository
+
+
+def missing(tx: Transaction, principal: Principal, path: str) -> EntrepotError:
+    """Why a name that is not there is refused: as one that the caller may not know of."""
+    try:
+        authorize(principal, Action.GET, Resource(home_of(tx, path).id))
+    except EntrepotError as error:
+        return error
+    return NotFound(f"no repository {path}")
+
+
+def check_pushable(tx: Transaction, principal: Principal, path: str) -> Repository | Project:
+    """The repository, or the project in which there is none of that name, if the principal may push to it.
+
+    Raises: Denied; Hidden; Unauthenticated; BadName.
+    """
+    repository_path(path)
+    found = repositories.find(tx, canonical(path))
+    if found:
+        authorize(principal, Action.CREATE, Resource(found.project_id, found.public))
+        return found
+    home = home_of(tx, path)
+    authorize(principal, Action.CREATE, Resource(home.id))
+    if is_object(tx, path):
+        raise Conflict(f"{path} is the name of an object", why="it can be pulled, and is put by other ways")
+    return home
+
+
+def pushable(tx: Transaction, principal: Principal, path: str, now: Instant) -> Repository:
+    """The repository, made if it is missing, if the principal may push to it. Raises: as `check_pushable`."""
+    found = check_pushable(tx, principal, path)
+    return found if isinstance(found, Repository) else repositories.add(tx, found.id, canonical(path), now)
+
+
+def holder_of(repository: Repository) -> str:
+    """Whose leases keep what was pushed and no manifest names yet."""
+    return f"repository:{repository.id}"
+
+
+def identity_of(tx: Transaction, named: NamedDigest) -> Digest | None:
+    """The identity of bytes named by either algorithm; None if nobody knows them by that sha512."""
+    return Digest(named.hex) if named.algorithm is Algorithm.SHA256 else blobs.by_sha512(tx, named.hex)
+
+
+def other_name(tx: Transaction, named: NamedDigest) -> NamedDigest | None:
+    """The same bytes by the other algorithm, if it is known."""
+    digest = identity_of(tx, named)
+    if digest is None or named.algorithm is Algorithm.SHA512:
+        return NamedDigest.of(digest) if digest else None
+    found = blobs.find(tx, digest)
+    sha512 = found.checksums.get(Algorithm.SHA512) if found else None
+    return NamedDigest(Algorithm.SHA512, sha512) if sha512 else None
+
+
+def holds(tx: Transaction, repository: Repository, digest: Digest, now: Instant) -> bool:
+    """Whether the repository has those bytes, if they are anywhere."""
+    return manifests.is_named(tx, repository.id, digest) or (
+        blobs.leased_until(tx, digest, holder_of(repository)) > now
+    )
+
+
+def held_blob(tx: Transaction, repository: Repository, named: NamedDigest, now: Instant) -> Blob | None:
+    """Those bytes, if they are here and the repository has them."""
+    digest = identity_of(tx, named)
+    if digest is None or not holds(tx, repository, digest, now):
+        return None
+    return blobs.find(tx, digest)
+
+
+def release(tx: Transaction, repository: Repository, digest: Digest) -> None:
+    """What uploads of those bytes still reserve of the quota is free."""
+    uploads.drop_ended(tx, repository.id, digest.hex)
+
+
+def is_immutable(repository: Repository, name: str) -> bool:
+    """Whether its owners said that this tag never moves."""
+    return any(fnmatchcase(name, pattern) for pattern in repository.config.get("immutable_tags", ()))
+
+
+def name_of(tx: Transaction, path: str) -> ObjectName | None:
+    """The object a repository's name would mean: a project if the first component is one, a bucket, and a key."""
+    home, whole = home_of(tx, path), canonical(path)
+    bucket, slash, key = whole.removeprefix(f"{home.name}/").partition("/")
+    return ObjectName(bucket, key, home.name) if slash and key else None
+
+
+def is_object(tx: Transaction, path: str) -> bool:
+    """Whether that name means an object, or the bytes of a digest."""
+    name = name_of(tx, path)
+    if name is None or name.bucket == DIGESTS:
+        return name is not None
+    bucket = projects.find_bucket(tx, name.project or "", name.bucket)
+    return bucket is not None and objects.find(tx, bucket, name.key) is not None
