@@ -30,6 +30,8 @@ from entrepot.protocols.delivery import Send, respond
 from entrepot.protocols.oci import Oci
 from entrepot.protocols.ops import Ops, State
 from entrepot.protocols.proxies import networks, origin
+from entrepot.protocols.registry import Registry as SingularityRegistry
+from entrepot.protocols.registry import requests as registry_requests
 from entrepot.protocols.s3 import S3
 from entrepot.services.accounts import Accounts
 from entrepot.services.areas import Areas
@@ -37,6 +39,7 @@ from entrepot.services.artifacts import Artifacts
 from entrepot.services.buckets import Buckets
 from entrepot.services.contents import Contents
 from entrepot.services.federation import Fetch, Provider, Userinfo
+from entrepot.services.file_links import FileLinks
 from entrepot.services.identity import Identity
 from entrepot.services.joining import Joining
 from entrepot.services.keeping import Keeping
@@ -52,6 +55,7 @@ from entrepot.services.repositories import Repositories
 from entrepot.services.sessions import Sessions
 from entrepot.services.staging import StagingAreas
 from entrepot.services.uploads import Uploads
+from entrepot.services.views import Views
 from entrepot.settings import Settings
 from entrepot.storage.blobs import DAY, BlobStore
 
@@ -130,11 +134,14 @@ class Server:
             self.identity, objects, uploads, project_service, links, Registry(manifests), administration, now, url
         )  # fmt: skip
         self.ops = Ops(self.identity, self.meters.registry, self.state)
-        self.oci = Oci(
-            self.identity, RegistryTokens(self.identity, now), repositories, manifests,
-            Sessions(keeping, blobs, catalog, now, areas),
+        tokens, sessions = RegistryTokens(self.identity, now), Sessions(keeping, blobs, catalog, now, areas)
+        self.oci = Oci(self.identity, tokens, repositories, manifests, sessions)
+        views = Views(repositories, artifacts.contents, settings.registry_path_template)
+        self.registry = SingularityRegistry(
+            self.identity, tokens, views, objects, FileLinks(self.identity, objects, now), sessions,
+            settings.keyserver_url, url,
         )  # fmt: skip
-        for endpoint in (self.data, self.s3, self.api, self.oci, self.ops):
+        for endpoint in (self.data, self.s3, self.api, self.oci, self.registry, self.ops):
             check_calls(endpoint)
         patient = patient_clock()
         collector = Collector(catalog, blobs, patient, settings.remove_grace_seconds, self._held)
@@ -169,6 +176,8 @@ class Server:
         path, query = request.raw_path, request.raw_query
         if self._s3_hosts and self._s3_hosts.match(request.host):
             return self.s3
+        if registry_requests.PATH.match(path):
+            return self.registry
         if path.startswith(b"/api/v1/"):
             return self.api
         if _OPS.match(path):

@@ -10,6 +10,7 @@ import ipaddress
 import os
 import re
 import secrets
+import string
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ AREAS_BUCKET: Final = "prominence-data"
 _SECRETS: Final = {"prominence_job_token_secret", "db"}
 _SWITCH: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _NO_QUERY: Final = r"\A[^\s\0?#]*\Z"
+_FOLDERS: Final = re.compile(r"[A-Za-z0-9._{}/-]+\Z")
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*)?\Z")
 
 
@@ -74,6 +76,15 @@ def _check_sets(texts: Sequence[str]) -> None:
         raise ValueError
 
 
+def _check_template(text: str) -> None:
+    fields = {field for _, field, _, _ in string.Formatter().parse(text) if field is not None}
+    folders = text.split("/")
+    if fields - {"host", "user", "repo", "commit", "hash", "name", "tag"} or "hash" not in fields:
+        raise ValueError
+    if any(folder in ("", ".", "..") for folder in folders) or not _FOLDERS.match(text):
+        raise ValueError
+
+
 def _within(least: float, most: float, what: str) -> Meta:
     return Meta(ge=least, le=most, description=f"{what} from {least} to {most}")
 
@@ -93,6 +104,11 @@ Address = Annotated[str, Meta(description="ADDRESS:PORT with a port from 0 to 65
 Url = Annotated[str, Meta(pattern=_NO_QUERY, description="a URL http(s)://… without a query"), _check_url]
 Origin = Annotated[str, Meta(pattern=_NO_QUERY, description="http(s)://HOST[:PORT] without a path"), _check_origin]
 Database = Annotated[str, Meta(description="a URL postgresql+psycopg://USER@HOST/DATABASE"), _check_database]
+Template = Annotated[
+    str,
+    Meta(description="folders with {hash} and of {host} {user} {repo} {commit} {name} {tag}, as {name}/{hash}"),
+    _check_template,
+]
 Networks = Annotated[
     tuple[str, ...],
     Meta(description="a list of addresses, or of networks such as 10.0.0.0/8 without host bits"),
@@ -139,6 +155,10 @@ class Settings:
     max_connections: Count = 1024
     max_connections_per_address: Count = 256
     drain_seconds: Seconds = 30.0
+    registry_path_template: Template = "{name}/{hash}"
+    """Where a tree of files has each file: folders of `{host}`, `{user}`, `{repo}`, `{commit}`, `{name}`, `{tag}`."""
+    keyserver_url: Url = "https://keys.openpgp.org"
+    """Where clients of `library://` look for keys."""
     prominence_signature: Annotated[Literal["v2", "v4"], Meta(description="v2 or v4")] = "v2"
     prominence_job_token_secret: Text = field(default="", repr=False)
     prominence_oidc_url: Url = ""

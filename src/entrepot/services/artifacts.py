@@ -79,15 +79,17 @@ class Artifacts:
         bucket = projects.find_bucket(tx, name.project or "", name.bucket) if name else None
         return versions.kept(tx, bucket, name.key, MOST_VERSIONS) if bucket and name else []
 
-    async def manifest(self, principal: Principal, path: str, named: NamedDigest | None, second: int | None) -> Blob:
-        """The manifest of the object, or of the version of it that has that one. Raises: as `find`; NoManifest."""
+    async def with_manifest(
+        self, principal: Principal, path: str, named: NamedDigest | None, second: int | None
+    ) -> Artifact:
+        """The object, or the version of it that has that manifest. Raises: as `find`; NoManifest."""
         artifact = await self.find(principal, path, second)
         if named is None or _is_called(artifact.manifest, named):
-            return artifact.manifest
+            return artifact
         for found in await self.catalog.read(lambda tx: self._versions(tx, path)):
             past = await self._made(*found)
             if _is_called(past.manifest, named):
-                return past.manifest
+                return past
         raise NoManifest(f"{path} has no manifest {named}")
 
     async def blob(self, principal: Principal, path: str, named: NamedDigest) -> Blob:

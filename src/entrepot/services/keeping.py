@@ -1,6 +1,7 @@
 """Stored bytes: opened, judged, taken out of sight if they are wrong, and put right by whoever brings them again."""
 
 import errno
+import hashlib
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -74,6 +75,21 @@ class Keeping:
             return True
         os.close(opened.descriptor)
         return opened.stamp == blob.stamp
+
+    async def read(self, blob: Blob) -> bytes:
+        """All bytes of a blob that fits into memory, verified. Raises: NotFound if they are wrong or gone."""
+        opened = await self.open(blob, WHOLE)
+        try:
+            if not isinstance(opened.delivery, FileSpan):
+                assert isinstance(opened.delivery, bytes)
+                return opened.delivery
+            data = await self.blobs.run(os.pread, opened.delivery.descriptor, blob.size, 0)
+        finally:
+            opened.close()
+        if hashlib.sha256(data).hexdigest() != blob.digest.hex:
+            await self.quarantine(blob)
+            raise NotFound("no such object", why="its stored bytes are damaged", advice="push it again")
+        return data
 
     async def settle(self, received: Received, key: str) -> None:
         """Once a commit has kept them under `key`: if an equal blob was here first, ours goes, unless that is wrong."""

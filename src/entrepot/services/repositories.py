@@ -3,9 +3,9 @@
 A repository holds bytes that a live manifest of its names, or that somebody was told within a day or two are there.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -52,6 +52,8 @@ class Found:
     blob: Blob
     media_type: str
     digest: NamedDigest
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Of an object that it stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,9 @@ class Repositories:
             if name != LATEST:
                 await self.artifacts.find(principal, path)
                 raise NoManifest(f"{path} has no tag {name}", why="it is an object, whose only tag is latest")
-            blob = await self.artifacts.manifest(principal, path, named, second)
-        return Found(blob, OCI_MANIFEST, named or NamedDigest.of(blob.digest))
+            artifact = await self.artifacts.with_manifest(principal, path, named, second)
+        blob, stored = artifact.manifest, artifact.object
+        return Found(blob, OCI_MANIFEST, named or NamedDigest.of(blob.digest), stored.metadata)
 
     @asynccontextmanager
     async def _or_missing(self, principal: Principal, path: str) -> AsyncIterator[None]:
@@ -128,6 +131,25 @@ class Repositories:
             await self.catalog.write(lambda tx: self.lease(tx, repository, found.digest))
             failpoint("lease.taken")
         return found
+
+    async def naming(self, principal: Principal, path: str, digest: Digest) -> NamedDigest:
+        """A manifest that names those bytes. Raises: NotFound for the repository; NoManifest; Denied."""
+
+        def look_up(tx: Transaction) -> list[Digest] | None:
+            repository = repositories.find(tx, canonical(path))
+            if repository is None:
+                return None
+            authorize(principal, Action.GET, Resource(repository.project_id, repository.public))
+            return [one for one in manifests.named_by(tx, repository.id, digest, USERS_TOLD) if one != digest]
+
+        found = await self.catalog.read(look_up)
+        if found is None:
+            async with self._or_missing(principal, path):
+                artifact = await self.artifacts.find(principal, path)
+            found = [artifact.manifest.digest] if artifact.blob.digest == digest else []
+        if not found:
+            raise NoManifest(f"{path} has no image of {digest}")
+        return NamedDigest.of(found[0])
 
     def lease(self, tx: Transaction, repository: Repository, digest: Digest) -> None:
         """Somebody is told the repository has those bytes: they stay there for a day at least."""

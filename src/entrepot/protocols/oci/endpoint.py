@@ -13,6 +13,7 @@ from entrepot.formats.image_manifest import MAX_BYTES
 from entrepot.model import ALWAYS, Algorithm, Blob, Condition, NamedDigest
 from entrepot.principals import ANONYMOUS, Principal
 from entrepot.protocols.base import Endpoint, Request, Response
+from entrepot.protocols.credentials import principal_by, proof_of
 from entrepot.protocols.delivery import Representation, deliver, unsatisfiable
 from entrepot.protocols.oci import requests, responses
 from entrepot.protocols.oci.calls import (
@@ -34,7 +35,6 @@ from entrepot.protocols.oci.calls import (
     PutManifest,
     ShowUpload,
 )
-from entrepot.protocols.oci.requests import Basic
 from entrepot.services.identity import Identity
 from entrepot.services.manifests import Manifests, Wish
 from entrepot.services.registry_tokens import RegistryToken, RegistryTokens
@@ -68,20 +68,15 @@ class Oci(Endpoint[Call]):
 
     async def identify(self, call: Call, request: Request) -> Principal:
         """By a token, or a name and a password; without either it is anonymous."""
-        match requests.proof_of(request):
-            case None:
-                if isinstance(call, Ping):
-                    raise Unauthenticated("log in first", advice="get a token at /v2/token")
-                return ANONYMOUS
-            case Basic(name, password):
-                return await self.tokens.of_password(name, password, request.address)
-            case text:
-                try:
-                    return await self.identity.of_token(text)
-                except Unauthenticated:
-                    if isinstance(call, _OF_UPLOAD):  # its address is the right to it: no token ends a running upload
-                        return ANONYMOUS
-                    raise
+        proof = proof_of(request)
+        if proof is None and isinstance(call, Ping):
+            raise Unauthenticated("log in first", advice="get a token at /v2/token")
+        try:
+            return await principal_by(proof, request, self.identity, self.tokens)
+        except Unauthenticated:
+            if isinstance(proof, str) and isinstance(call, _OF_UPLOAD):
+                return ANONYMOUS  # its address is the right to it: the end of a token ends no running upload
+            raise
 
     def refuse(self, error: EntrepotError, request: Request) -> Response:
         """As `Endpoint.refuse`."""
@@ -151,13 +146,7 @@ class Oci(Endpoint[Call]):
             asked = {name: values[0] for name, values in form.items()}
             return responses.token(await self._granted(asked, request))
         query = requests.query_of(request.raw_query)
-        match requests.proof_of(request):
-            case None:
-                principal = ANONYMOUS
-            case Basic(name, password):
-                principal = await self.tokens.of_password(name, password, request.address)
-            case text:
-                principal = await self.identity.of_token(text)
+        principal = await principal_by(proof_of(request), request, self.identity, self.tokens)
         offline = query.get("offline_token", [""])[0] == "true" or query.get("access_type", [""])[0] == "offline"
         return responses.token(await self.tokens.issue(principal, refresh=offline))
 

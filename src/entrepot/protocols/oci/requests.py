@@ -3,16 +3,13 @@
 A path is read from its end, as names have slashes too.
 """
 
-import base64
-import binascii
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl
 
-from entrepot.errors import BadDigest, BadName, BadRange, BadRequest, NoUpload, Unauthenticated, Unsupported
+from entrepot.errors import BadDigest, BadName, BadRange, BadRequest, NoUpload, Unsupported
 from entrepot.model import Algorithm, NamedDigest
 from entrepot.names import repository_path
 from entrepot.protocols.base import MethodNotAllowed, NoSuchRoute, Request, segments
@@ -166,35 +163,3 @@ def check_range(request: Request, size: int) -> None:
     found = _BACKWARDS.match(request.header(b"range") or "")
     if found and int(found[2]) < int(found[1]):
         raise BadRange(f"no such range in {size} bytes")
-
-
-@dataclass(frozen=True, slots=True)
-class Basic:
-    """A name and a password."""
-
-    name: str
-    password: str
-
-
-def proof_of(request: Request) -> Basic | str | None:
-    """A name and password, a token, or None for a stranger. Raises: BadRequest for two; Unauthenticated."""
-    found = [value.decode("latin-1") for name, value in request.headers if name == b"authorization"]
-    if len(found) > 1:
-        raise BadRequest("two Authorization headers")
-    scheme, _, rest = found[0].strip().partition(" ") if found else ("", "", "")
-    rest = rest.strip()
-    if scheme.lower() in ("", "none") or (scheme.lower() == "basic" and not rest):
-        return None
-    if scheme.lower() == "basic":
-        return _basic(rest)
-    if scheme.lower() == "bearer" and rest:
-        return rest
-    raise Unauthenticated("the Authorization header cannot be read", advice="send a token, or a name and a password")
-
-
-def _basic(text: str) -> Basic | None:
-    try:
-        name, _, password = base64.b64decode(text, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise Unauthenticated("the Authorization header cannot be read") from error
-    return Basic(name, password) if name or password else None

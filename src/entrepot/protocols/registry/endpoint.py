@@ -1,0 +1,243 @@
+"""The Singularity views: a call in, a service asked, a response out."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from entrepot.errors import BadRequest, EntrepotError, NoManifest, NotFound
+from entrepot.model import Digest
+from entrepot.principals import Principal
+from entrepot.protocols.base import Endpoint, Request, Response
+from entrepot.protocols.browser import SHIELD, shielded
+from entrepot.protocols.credentials import principal_by, proof_of
+from entrepot.protocols.delivery import Representation, deliver, unsatisfiable
+from entrepot.protocols.registry import requests, responses
+from entrepot.protocols.registry.calls import (
+    AskRedirect,
+    Call,
+    CheckToken,
+    GetFile,
+    GetImageFile,
+    ListCollections,
+    ListTags,
+    Page,
+    Search,
+    ShowCollection,
+    ShowContainer,
+    ShowDefinition,
+    ShowImage,
+    ShowManifest,
+    ShowNothing,
+    ShowServices,
+)
+from entrepot.services.file_links import FileLinks
+from entrepot.services.identity import Identity
+from entrepot.services.objects import Objects
+from entrepot.services.registry_tokens import RegistryTokens
+from entrepot.services.sessions import Sessions
+from entrepot.services.views import View, Views, md5_of
+
+PAGE_TAGS: Final = 100
+PAGE_NAMES: Final = 1000
+MOST_FOUND: Final = 100
+SHORTEST_SEARCH: Final = 3
+FILE_TYPE: Final = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Registry(Endpoint[Call]):
+    """`/registry/…`, shub and library. `public_url` goes into URLs, else the address the client used."""
+
+    name: ClassVar[str] = "registry"
+    strangers_may_write: ClassVar[bool] = True
+    calls: ClassVar[Any] = Call
+    identity: Identity
+    tokens: RegistryTokens
+    views: Views
+    objects: Objects
+    links: FileLinks
+    sessions: Sessions
+    keyserver_url: str
+    public_url: str = ""
+
+    def parse(self, request: Request) -> Call:
+        """As `Endpoint.parse`."""
+        request.memo = call = requests.parse(request.method, request.raw_path)
+        return call
+
+    async def identify(self, call: Call, request: Request) -> Principal:
+        """By a token, a name and a password, or a signed URL; else it is anonymous."""
+        if isinstance(call, GetFile):
+            path = request.raw_path.decode("latin-1")
+            signer = await self.links.principal(dict(request.query), request.host, path)
+            if signer:
+                return signer
+        return await principal_by(proof_of(request), request, self.identity, self.tokens)
+
+    def refuse(self, error: EntrepotError, request: Request) -> Response:
+        """As `Endpoint.refuse`."""
+        at_registry = request.memo if request.memo is not None else _guessed(request)
+        return responses.refused(error, at_registry, for_people=_for_people(request))
+
+    async def act(self, call: Call, principal: Principal, request: Request) -> Response:
+        """As `Endpoint.act`."""
+        match call:
+            case ListCollections() | ShowCollection() | ListTags() | ShowManifest() | ShowDefinition() | GetFile():
+                return await self._page(call, principal, request)
+            case ShowContainer(name, tag, id_):
+                return await self._container(principal, name, tag, id_, request)
+            case ShowServices():
+                return responses.told(responses.services(self._base(request), self.keyserver_url))
+            case CheckToken():
+                if not principal.id:
+                    raise NotFound("no valid token")
+                return responses.told({"data": {}})
+            case ShowImage(name, tag):
+                view = await self._image(principal, name, tag, request)
+                return responses.told({"data": responses.image(view, [tag])})
+            case GetImageFile(name, tag):
+                view = await self._image(principal, name, tag, request)
+                url = f"{self._base(request)}/v2/{name}/blobs/{view.files[0].blob.digest}"
+                return Response(303, [(b"location", url.encode()), *SHIELD])
+            case AskRedirect():
+                return await self._redirect(principal, request)
+            case Search():
+                return responses.told({"data": await self._search(principal, request)})
+            case ShowNothing(posted):
+                if posted:
+                    return responses.refused_push()
+                raise NotFound("not found")
+
+    async def _page(self, call: Page, principal: Principal, request: Request) -> Response:
+        repositories = self.views.repositories
+        match call:
+            case ListCollections():
+                names, more = await repositories.page(principal, request.query.get("last", ""), PAGE_NAMES)
+                if _for_people(request):
+                    values = {"names": names, "next": names[-1] if more else None}
+                    return responses.page(200, "collections.html", values)
+                return responses.told({"repositories": list(names)})
+            case ShowCollection(name):
+                return await self._collection(principal, name, request)
+            case ListTags(name):
+                return responses.told({"name": name, "tags": await self._tags(principal, name)})
+            case ShowManifest(name, reference):
+                view = await self.views.of(principal, name, reference, request.query.get("arch", "amd64"))
+                return responses.told(responses.manifest(view, await self._urls(principal, view, request)))
+            case ShowDefinition(name, reference):
+                view = await self.views.of(principal, name, reference, request.query.get("arch", "amd64"))
+                if view.content.sif is None or view.content.sif.definition is None:
+                    raise NoManifest(f"{name}:{reference} has no definition file")
+                return Response(
+                    200, [(b"content-type", b"text/plain; charset=utf-8"), *SHIELD],
+                    view.content.sif.definition.encode("utf-8", "replace"),
+                )  # fmt: skip
+            case GetFile(digest, file):
+                return await self._file(principal, Digest(digest), file, request)
+
+    async def _file(self, principal: Principal, digest: Digest, file: str, request: Request) -> Response:
+        blob = await self.objects.find_digest(principal, digest)
+        what = Representation(blob.size, blob.digest.hex, 0)
+        try:
+            return await deliver(request, blob, what, self.objects.keeping.open, shielded(FILE_TYPE, file))
+        except EntrepotError as error:
+            answer = self.refuse(error, request)
+            if answer.status == 416:
+                answer.headers.append(unsatisfiable(blob.size))
+            return answer
+
+    async def _tags(self, principal: Principal, name: str) -> list[str]:
+        found: list[str] = []
+        more = True
+        while more:
+            page, more = await self.views.repositories.tags(principal, name, found[-1] if found else "", PAGE_NAMES)
+            found += page
+        return found
+
+    async def _collection(self, principal: Principal, name: str, request: Request) -> Response:
+        after = request.query.get("last", "")
+        tags, more = await self.views.repositories.tags(principal, name, after, PAGE_TAGS)
+        shown = []
+        for tag in tags:
+            try:
+                view = await self.views.of(principal, name, tag)
+            except NotFound:  # moved or gone meanwhile, or its bytes wait for repair
+                continue
+            shown.append(responses.shown(view, await self._urls(principal, view, request), self._base(request)))
+        values: dict[str, Any] = {"name": name, "tags": shown, "next": tags[-1] if more else None}
+        return responses.page(200, "collection.html", values) if _for_people(request) else responses.told(values)
+
+    async def _urls(self, principal: Principal, view: View, request: Request) -> list[str]:
+        scheme, _, host = self._base(request).partition("://")
+        return [await self.links.url(principal, one.blob.digest, one.path, scheme, host) for one in view.files]
+
+    async def _container(self, principal: Principal, name: str, tag: str, id_: str, request: Request) -> Response:
+        view = await self.views.of(principal, name, tag)
+        if len(view.files) != 1 or not _is_called(view, id_):
+            raise NotFound("no such container", why="it is no single file, or the id is of another")
+        url = (await self._urls(principal, view, request))[0]
+        return responses.told(responses.container(view, name, tag, url))
+
+    async def _image(self, principal: Principal, name: str, tag: str, request: Request) -> View:
+        arch = request.query.get("arch") or "amd64"
+        digest = responses.digest_of(tag)
+        try:
+            view = await self.views.of(principal, name, tag, arch)
+        except NoManifest:
+            if digest is None:
+                raise
+            view = await self.views.with_file(principal, name, Digest(digest.hex))
+        if len(view.files) != 1:
+            raise NotFound("no such image", why="it is no single file")
+        return view
+
+    async def _redirect(self, principal: Principal, request: Request) -> Response:
+        """Pushes go by OCI; pulls by `imagefile`, as redirected ones fail on files whose config is empty."""
+        name, asked = request.query.get("namespace", ""), request.query.get("accessTypes", "").split(",")
+        if "push" not in asked or not principal.id:
+            raise NotFound("pull it here")
+        await self.sessions.check_may_push(principal, name)
+        token = await self.tokens.issue(principal, refresh=False)
+        return responses.told({"token": token.text, "url": self._base(request), "name": name})
+
+    async def _search(self, principal: Principal, request: Request) -> dict[str, list[Any]]:
+        value, arch = request.query.get("value", ""), request.query.get("arch", "")
+        if len(value) < SHORTEST_SEARCH:
+            raise BadRequest(f"a search has at least {SHORTEST_SEARCH} characters")
+        images: list[Any] = []
+        after, more = "", True
+        while more and len(images) < MOST_FOUND:
+            names, more = await self.views.repositories.page(principal, after, PAGE_NAMES)
+            for name in (one for one in names if value.lower() in one):
+                images += await self._found(principal, name, {one for one in arch.split(",") if one})
+            after = names[-1] if names else ""
+        return {"entity": [], "collection": [], "container": [], "image": images[:MOST_FOUND]}
+
+    async def _found(self, principal: Principal, name: str, archs: set[str]) -> list[Any]:
+        """The images of a repository that are one file, each with all its tags."""
+        by_hash: dict[str, tuple[View, list[str]]] = {}
+        tags, _ = await self.views.repositories.tags(principal, name, "", PAGE_TAGS)
+        for tag in tags:
+            try:
+                view = await self.views.of(principal, name, tag)
+            except NotFound:
+                continue
+            if view.is_sif and (not archs or view.architecture in archs):
+                by_hash.setdefault(view.files[0].blob.digest.hex, (view, []))[1].append(tag)
+        return [responses.image(view, found) for view, found in by_hash.values()]
+
+    def _base(self, request: Request) -> str:
+        return self.public_url or request.base_url
+
+
+def _is_called(view: View, id_: str) -> bool:
+    """Whether that id, if there is one, is of the file: its md5, or the commit it was built from."""
+    return not id_ or id_ in (md5_of(view.files[0].blob), view.labels.get("org.opencontainers.image.revision"))
+
+
+def _for_people(request: Request) -> bool:
+    return "text/html" in (request.header(b"accept") or "")
+
+
+def _guessed(request: Request) -> object:
+    """Of a request that could not be read: which of the views it was for."""
+    return ListCollections() if request.raw_path.startswith(b"/registry") else None

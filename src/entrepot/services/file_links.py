@@ -1,0 +1,48 @@
+"""URLs of files that need no header: plain for what all may read, else signed for an hour."""
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+from entrepot.auth import signed_path
+from entrepot.errors import BadRequest, NotFound, Unauthenticated
+from entrepot.model import Clock, Digest
+from entrepot.principals import ANONYMOUS, Principal
+from entrepot.services.identity import DEFAULT_PROJECT, Identity, principal_of
+from entrepot.services.objects import Objects
+from entrepot.services.places import can_read
+
+FILES: Final = "/registry/files/"
+SIGNED_SECONDS: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class FileLinks:
+    """Maker and judge of such URLs."""
+
+    identity: Identity
+    objects: Objects
+    now: Clock
+
+    async def url(self, principal: Principal, digest: Digest, path: str, scheme: str, host: str) -> str:
+        """Where the caller, or for that hour anybody with this URL, gets those bytes, which it may read."""
+        raw_path = quote(f"{FILES}{path}")
+        url = f"{scheme}://{host}{raw_path}"
+        open_ = await self.objects.catalog.read(lambda tx: can_read(tx, ANONYMOUS, digest, self.now()))
+        if open_ or not principal.id:
+            return url
+        key_id, secret = await self.identity.hidden_key(principal, DEFAULT_PROJECT)
+        return f"{url}?{signed_path.sign(secret, key_id, host, raw_path, int(self.now()) + SIGNED_SECONDS)}"
+
+    async def principal(self, query: dict[str, str], host: str, raw_path: str) -> Principal | None:
+        """Who signed that URL; None if nobody did. Raises: Unauthenticated; Denied; BadRequest."""
+        if not query.keys() & set(signed_path.FIELDS):
+            return None
+        if not query.keys() >= set(signed_path.FIELDS) or not query["until"].isdecimal():
+            raise BadRequest("the signature of the URL is not complete")
+        try:
+            key, secret = await self.identity.of_access_key(query["key"])
+        except NotFound:
+            raise Unauthenticated("the signature of the URL is wrong") from None
+        signed_path.verify(secret, query, host, raw_path, self.now())
+        return principal_of(key.account, project=key.project)

@@ -1,0 +1,184 @@
+"""Repositories as people see them who want one file: the file of a tag, where it came from, what its header says.
+
+Everything here is a view of manifests and bytes; nothing is stored.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from entrepot.errors import NoBlob, NoManifest, NotFound
+from entrepot.formats import sniff
+from entrepot.formats.content import Content
+from entrepot.formats.image_manifest import MAX_BYTES, Descriptor, ImageManifest, parse
+from entrepot.model import Algorithm, Blob, Digest, NamedDigest
+from entrepot.principals import Principal
+from entrepot.services.contents import Contents
+from entrepot.services.repositories import Found, Repositories
+
+DEFAULT_TEMPLATE: Final = "{name}/{hash}"
+FIELDS: Final = frozenset({"host", "user", "repo", "commit", "hash", "name", "tag"})
+SQUASHFS: Final = "application/vnd.singularity.image.squashfs"
+TITLE: Final = "org.opencontainers.image.title"
+SOURCE: Final = "org.opencontainers.image.source"
+REVISION: Final = "org.opencontainers.image.revision"
+CREATED: Final = "org.opencontainers.image.created"
+MOST_NESTED: Final = 8
+_SEGMENT: Final = re.compile(r"[^A-Za-z0-9._-]")
+_EXTENSION: Final = re.compile(r"\.([A-Za-z0-9]{1,10})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A layer: its bytes, its type in the seed's words, its title if it has one, and where a file tree has it."""
+
+    blob: Blob
+    media_type: str
+    title: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a tag or digest stands for. `content` is what the header of its only file says."""
+
+    name: str
+    reference: str
+    digest: NamedDigest
+    media_type: str
+    config: Descriptor
+    files: tuple[File, ...]
+    content: Content
+    architecture: str
+    created: str
+    labels: Mapping[str, str]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.blob.size for file in self.files)
+
+    @property
+    def is_sif(self) -> bool:
+        """Whether it is one Singularity file."""
+        return self.content.sif is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Views of all repositories. `template` says where a file tree has each file."""
+
+    repositories: Repositories
+    contents: Contents
+    template: str = DEFAULT_TEMPLATE
+
+    async def of(self, principal: Principal, name: str, reference: str, arch: str = "amd64") -> View:
+        """What it stands for; of an index the child for that architecture, else the first.
+
+        Raises: NotFound; NoManifest; Denied; Unauthenticated; BadName.
+        """
+        found, parsed = await self._manifest(principal, name, reference, arch)
+        layers = await self._layers(principal, name, parsed)
+        content = await self.contents.of(layers[0][1]) if len(layers) == 1 else Content(None)
+        config = await self._config(principal, name, parsed)
+        labels = {**found.metadata, **(content.sif.labels if content.sif else {}), **parsed.annotations}
+        tag = "" if ":" in reference else reference
+        files = tuple(self._file(name, tag, layer, blob, content, labels) for layer, blob in layers)
+        assert parsed.config
+        architecture = content.sif.architecture if content.sif else str(config.get("architecture") or "")
+        created = parsed.annotations.get(CREATED) or str(config.get("created") or "")
+        return View(
+            name, reference, found.digest, found.media_type, parsed.config, files, content, architecture, created,
+            labels,
+        )  # fmt: skip
+
+    async def with_file(self, principal: Principal, name: str, digest: Digest) -> View:
+        """What has that layer. Raises: as `of`."""
+        reference = await self.repositories.naming(principal, name, digest)
+        return await self.of(principal, name, str(reference))
+
+    async def _manifest(
+        self, principal: Principal, name: str, reference: str, arch: str
+    ) -> tuple[Found, ImageManifest]:
+        for _ in range(MOST_NESTED):
+            found = await self.repositories.manifest(principal, name, reference)
+            parsed = parse(await self.repositories.keeping.read(found.blob), found.media_type)
+            if not parsed.is_index:
+                return found, parsed
+            if not parsed.children:
+                break
+            fitting = (one for one in parsed.children if (one.platform or {}).get("architecture") == arch)
+            reference = str(next(fitting, parsed.children[0]).digest)
+        raise NoManifest(f"{name} has no image under {reference}", why="its index names none")
+
+    async def _layers(self, principal: Principal, name: str, parsed: ImageManifest) -> list[tuple[Descriptor, Blob]]:
+        """The layers with their bytes, but for those that lie elsewhere."""
+        found: list[tuple[Descriptor, Blob]] = []
+        for layer in parsed.layers:
+            try:
+                found.append((layer, await self.repositories.blob(principal, name, layer.digest)))
+            except NoBlob:
+                if not layer.elsewhere:
+                    raise
+        return found
+
+    async def _config(self, principal: Principal, name: str, parsed: ImageManifest) -> Mapping[str, Any]:
+        """The config, if it is a JSON object; it says nothing that is believed."""
+        assert parsed.config
+        try:
+            blob = await self.repositories.blob(principal, name, parsed.config.digest)
+            if blob.size > MAX_BYTES:
+                return {}
+            found = json.loads(await self.repositories.keeping.read(blob))
+        except (NotFound, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _file(
+        self, name: str, tag: str, layer: Descriptor, blob: Blob, content: Content, labels: Mapping[str, str]
+    ) -> File:
+        title = layer.annotations.get(TITLE, "")
+        extension = _EXTENSION.search(title)
+        kind, ending = layer.media_type, f".{extension[1]}" if extension else ""
+        if content.sif:
+            kind, ending = SQUASHFS, ".sif"
+        elif content.media_type == sniff.SQUASHFS:
+            kind, ending = SQUASHFS, ".simg"
+        folder = storage_folder(self.template, {"name": name, "tag": tag, "hash": blob.digest.hex, **_source(labels)})
+        return File(blob, kind, title, f"{folder}/{blob.digest.hex}{ending}")
+
+
+def storage_folder(template: str, fields: Mapping[str, str]) -> str:
+    """The folder a file of those fields has; by the default template if one of its fields is missing."""
+    safe = {key: _safe(key, value) for key, value in fields.items()}
+    wanted = [field for field in FIELDS if "{" + field + "}" in template]
+    if not all(safe.get(field) for field in wanted):
+        template = DEFAULT_TEMPLATE
+    return template.format_map(safe)
+
+
+def _safe(field: str, value: str) -> str:
+    """The value with `_` for all that is not plain; empty if nothing is left that names a folder."""
+    parts = [_SEGMENT.sub("_", part) for part in (value.split("/") if field == "name" else [value])]
+    return "" if any(part in ("", ".", "..") for part in parts) else "/".join(parts)
+
+
+def _source(labels: Mapping[str, str]) -> dict[str, str]:
+    """Host, user, repository and commit of the source an image was built from."""
+    try:
+        parts = urlsplit(labels.get(SOURCE, ""))
+        host = parts.hostname or ""
+    except ValueError:
+        return {}
+    folders = parts.path.strip("/").removesuffix(".git").split("/")
+    if len(folders) < 2:
+        return {"host": host, "commit": labels.get(REVISION, "")}
+    return {"host": host, "user": folders[0], "repo": folders[1], "commit": labels.get(REVISION, "")}
+
+
+def md5_of(blob: Blob) -> str | None:
+    """The md5 of bytes, if somebody asked for it once."""
+    return blob.checksums.get(Algorithm.MD5)
