@@ -53,6 +53,7 @@ from entrepot.services.projects import Projects
 from entrepot.services.registry_tokens import RegistryTokens
 from entrepot.services.repositories import Repositories
 from entrepot.services.sessions import Sessions
+from entrepot.services.shown import Shown
 from entrepot.services.staging import StagingAreas
 from entrepot.services.uploads import Uploads
 from entrepot.services.views import Views
@@ -112,18 +113,18 @@ class Server:
             catalog, master, now, job_token_secret=settings.prominence_job_token_secret or None,
             oidc=_provider(settings, fetch),
         )  # fmt: skip
-        keeping = Keeping(blobs, catalog, now)
-        objects = Objects(blobs, catalog, now, Names(catalog, now), keeping)
+        keeping, shown = Keeping(blobs, catalog, now), Shown(blobs, now)
+        objects = Objects(blobs, catalog, now, Names(catalog, now, shown), keeping)
         areas = StagingAreas(blobs, catalog)
         uploads = Uploads(objects, blobs, catalog, now, areas)
         placing = Placing(blobs, catalog, now, areas)
         multipart = Multipart(objects, catalog, now, areas, placing)
         joining = Joining(objects, blobs, catalog, now, areas, placing)
-        links = Links(self.identity, catalog, now, settings.prominence_signature)
+        links = Links(self.identity, catalog, now, shown, settings.prominence_signature)
         project_service = Projects(catalog, now)
         administration = Administration(Accounts(catalog, self.identity, now), project_service)
         url = settings.public_url.rstrip("/")
-        self.data = Data(self.identity, Areas(catalog, now), objects, links, url)
+        self.data = Data(self.identity, Areas(catalog, now, shown), objects, links, url)
         self.s3 = S3(
             self.identity, objects, multipart, joining, Buckets(catalog, now), project_service, now, settings.s3_hosts
         )

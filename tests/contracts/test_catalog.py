@@ -72,6 +72,7 @@ def keys(items: Iterable[StoredObject | CommonPrefix]) -> list[str]:
     return [item.prefix + "*" if isinstance(item, CommonPrefix) else item.key for item in items]
 
 
+@pytest.mark.filterwarnings("ignore:.*expression-based index")
 def test_the_migrations_make_exactly_the_schema(database: str) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext

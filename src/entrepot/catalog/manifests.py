@@ -4,11 +4,11 @@ A live manifest holds its own bytes and all it names by references of kind `mani
 the trash is over, by references of kind `trash`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, exists, func, select, text, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog import blobs
@@ -88,11 +88,16 @@ _other = reference.alias("other")
 _ALONE: Final = Query(
     select(func.coalesce(func.sum(reference.c.size), 0)).where(
         *_MINE,
-        ~exists().where(
-            _other.c.digest == reference.c.digest,
-            _other.c.kind == text("'manifest'"),
-            _other.c.place_id == reference.c.place_id,
-            _other.c.owner_id != reference.c.owner_id,
+        ~exists(
+            select(literal_column("1"))  # not `*`: only what an index covers is looked up there
+            .select_from(_other)
+            .where(
+                _other.c.digest == reference.c.digest,
+                _other.c.kind == text("'manifest'"),
+                _other.c.place_id == reference.c.place_id,
+                _other.c.owner_id != reference.c.owner_id,
+            )
+            .correlate(reference)
         ),
     )
 )
@@ -126,7 +131,7 @@ _REFERRERS: Final = Query(
     .where(
         manifest.c.repository_id == bindparam("repository_id"),
         text("manifest.removed_at IS NULL AND manifest.subject IS NOT NULL"),
-        manifest.c.subject.in_([bindparam("subject"), bindparam("alias")]),
+        manifest.c.subject == bindparam("subject"),
         manifest.c.digest > bindparam("after"),
         (manifest.c.artifact_type == bindparam("artifact_type")) | (bindparam("any_type") == 1),
     )
@@ -312,18 +317,20 @@ def purge_trash(tx: Transaction, before: Instant, limit: int) -> int:
 def referrers(
     tx: Transaction,
     repository_id: int,
-    subject: str,
-    alias: str,
+    subjects: Iterable[str],
     artifact_type: str | None,
     after: str,
     limit: int,
 ) -> list[Manifest]:
-    """Manifests that refer to `subject`, by either of its digests, in order of their own."""
-    rows = tx.rows(
-        _REFERRERS, repository_id=repository_id, subject=subject, alias=alias, artifact_type=artifact_type or "",
-        any_type=int(artifact_type is None), after=after, limit=limit,
-    )  # fmt: skip
-    return [manifest_of(row) for row in rows]
+    """Manifests that refer to one manifest, by any of its digests, in order of their own."""
+    found: list[Manifest] = []
+    for subject in subjects:
+        rows = tx.rows(
+            _REFERRERS, repository_id=repository_id, subject=subject, artifact_type=artifact_type or "",
+            any_type=int(artifact_type is None), after=after, limit=limit,
+        )  # fmt: skip
+        found += map(manifest_of, rows)
+    return sorted(found, key=lambda one: one.digest.hex)[:limit]
 
 
 def named_by(tx: Transaction, repository_id: int, digest: Digest, limit: int) -> list[Digest]:

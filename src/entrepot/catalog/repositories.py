@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, exists, select, text, update
+from sqlalchemy import bindparam, delete, exists, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog import blobs, manifests
@@ -40,6 +40,12 @@ _PAGE: Final = Query(
     .order_by(repository.c.path)
     .limit(bindparam("limit"))
 )
+FOLDER: Final = repository.c.path + literal_column("'/'")
+"""As keys begin: another order than that of names, as `a-b/` comes before `a/`."""
+_FROM_FOLDER: Final = Query(
+    select(*COLUMNS).where(bindparam("start") <= FOLDER, bindparam("stop") > FOLDER).order_by(FOLDER)
+    .limit(bindparam("limit"))
+)  # fmt: skip
 _BELOW: Final = Query(
     select(repository.c.id)
     .where(repository.c.path >= bindparam("start"), repository.c.path < bindparam("stop"))
@@ -94,6 +100,11 @@ def configure(tx: Transaction, repository_id: int, config: Mapping[str, Any], *,
 def page(tx: Transaction, after: str, limit: int) -> list[Repository]:
     """Repositories with something in them, by name, from the one after `after`."""
     return [repository_of(row) for row in tx.rows(_PAGE, after=after, limit=limit)]
+
+
+def from_folder(tx: Transaction, start: str, stop: str, limit: int) -> list[Repository]:
+    """Repositories by their names with a slash behind, from `start` on and before `stop`."""
+    return [repository_of(row) for row in tx.rows(_FROM_FOLDER, start=start, stop=stop, limit=limit)]
 
 
 def is_below(tx: Transaction, first: str) -> bool:

@@ -284,6 +284,7 @@ repository = Table(
     Column("public", Integer, nullable=False, server_default="0"),
     Column("config", Text, nullable=False, server_default="{}"),  # JSON: immutable tags, sparse indexes
     Column("created_at", Double, nullable=False),
+    Index("repository_folder", text("(path || '/')")),  # in the order of keys that begin with it
 )
 
 # A deleted one stays, with its references as `trash`, until `trash_days` are over.
@@ -331,7 +332,10 @@ tag = Table(
     Column("repository_id", Id, ForeignKey("repository.id"), primary_key=True),
     Column("name", Name, primary_key=True),
     Column("digest", Text, nullable=False),
+    Column("principal", Text, nullable=False),  # who moved it there
     Index("tag_digest", "repository_id", "digest"),
+    Index("tag_folder", "repository_id", text("(name || '/')")),
+    Index("tag_principal", "principal", "repository_id", "name"),
     sqlite_with_rowid=False,
 )
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, literal_column, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog.database import Query, Transaction
 from entrepot.catalog.ids import first_id, row_id
-from entrepot.catalog.schema import tag, tag_move
+from entrepot.catalog.schema import manifest, repository, tag, tag_move
 from entrepot.model import Digest, Instant
 
 
@@ -28,7 +28,10 @@ _FIND: Final = Query(select(tag.c.digest).where(*_HERE))
 _POINT: Final = Query(
     insert(tag)
     .values({c.name: bindparam(c.name) for c in tag.c})
-    .on_conflict_do_update(index_elements=["repository_id", "name"], set_={"digest": bindparam("digest")})
+    .on_conflict_do_update(
+        index_elements=["repository_id", "name"],
+        set_={"digest": bindparam("digest"), "principal": bindparam("principal")},
+    )
 )
 _REMOVE: Final = Query(delete(tag).where(*_HERE))
 _MOVE: Final = Query(insert(tag_move).values({c.name: bindparam(c.name) for c in tag_move.c}))
@@ -36,6 +39,31 @@ _PAGE: Final = Query(
     select(tag.c.name)
     .where(tag.c.repository_id == bindparam("repository_id"), tag.c.name > bindparam("after"))
     .order_by(tag.c.name)
+    .limit(bindparam("limit"))
+)
+FOLDER: Final = tag.c.name + literal_column("'/'")
+_FROM_FOLDER: Final = Query(
+    select(tag.c.name)
+    .where(tag.c.repository_id == bindparam("repository_id"), bindparam("start") <= FOLDER)
+    .order_by(FOLDER)
+    .limit(bindparam("limit"))
+)
+_PUSHED_BY: Final = Query(
+    select(tag.c.repository_id, repository.c.path, tag.c.name)
+    .select_from(
+        tag.join(repository, repository.c.id == tag.c.repository_id).join(
+            manifest,
+            (manifest.c.repository_id == tag.c.repository_id)
+            & (manifest.c.digest == tag.c.digest)
+            & text("manifest.removed_at IS NULL"),
+        )
+    )
+    .where(
+        tag.c.principal == bindparam("principal"),
+        manifest.c.artifact_type == bindparam("artifact_type"),
+        tuple_(tag.c.repository_id, tag.c.name) > tuple_(bindparam("repository_id"), bindparam("after")),
+    )
+    .order_by(tag.c.repository_id, tag.c.name)
     .limit(bindparam("limit"))
 )
 _WITH: Final = Query(
@@ -65,7 +93,7 @@ def find(tx: Transaction, repository_id: int, name: str) -> Digest | None:
 
 def point(tx: Transaction, repository_id: int, name: str, digest: Digest, principal: str, now: Instant) -> None:
     """The tag points there from now on."""
-    tx.run(_POINT, repository_id=repository_id, name=name, digest=digest.hex)
+    tx.run(_POINT, repository_id=repository_id, name=name, digest=digest.hex, principal=principal)
     _moved(tx, repository_id, name, digest.hex, principal, now)
 
 
@@ -87,6 +115,22 @@ def _moved(tx: Transaction, repository_id: int, name: str, digest: str, principa
 def page(tx: Transaction, repository_id: int, after: str, limit: int) -> list[str]:
     """Tags in order, from the one after `after`."""
     return [row[0] for row in tx.rows(_PAGE, repository_id=repository_id, after=after, limit=limit)]
+
+
+def from_folder(tx: Transaction, repository_id: int, start: str, limit: int) -> list[str]:
+    """Tags by their names with a slash behind, from `start` on."""
+    return [row[0] for row in tx.rows(_FROM_FOLDER, repository_id=repository_id, start=start, limit=limit)]
+
+
+def pushed_by(
+    tx: Transaction, principal: str, artifact_type: str, after: tuple[int, str], limit: int
+) -> list[tuple[int, str, str]]:
+    """Tags that principal moved last, to manifests of that type: repository, its path, the tag; after that one."""
+    rows = tx.rows(
+        _PUSHED_BY, principal=principal, artifact_type=artifact_type, repository_id=after[0], after=after[1],
+        limit=limit,
+    )  # fmt: skip
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
 def pointing_to(tx: Transaction, repository_id: int, digest: Digest) -> list[str]:

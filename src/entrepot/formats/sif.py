@@ -20,6 +20,8 @@ MAX_DESCRIPTORS: Final = 1024
 """Of more, the first are read."""
 MAX_TEXT: Final = 2**20
 """Bytes of a definition file or of labels; a longer text is left out."""
+CONFIG_TYPE: Final = "application/vnd.sylabs.sif.config.v1+json"
+"""The media type of the config of an OCI artifact that is a SIF."""
 MAGIC: Final = b"SIF_MAGIC\0"
 MAGIC_OFFSET: Final = 32
 UNKNOWN: Final = "unknown"

@@ -12,10 +12,12 @@ from entrepot.auth.permissions import require_known
 from entrepot.catalog import listing, projects
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import BadName, Denied
+from entrepot.formats.sif import CONFIG_TYPE
 from entrepot.model import Clock, ObjectName, Page, StoredObject
 from entrepot.principals import Area, AreaKind, Principal
 from entrepot.services.identity import DEFAULT_PROJECT
-from entrepot.services.places import AREAS_BUCKET, SCRATCH, UPLOADS
+from entrepot.services.places import AREAS_BUCKET, IMAGES, SCRATCH, UPLOADS
+from entrepot.services.shown import Shown
 
 PAGE_ITEMS: Final = 1000
 _UNQUOTABLE: Final = re.compile(r"[#?\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
@@ -53,6 +55,8 @@ def group_of(principal: Principal, path: str) -> str | None:
 
 def check_place(principal: Principal, name: str) -> None:
     """Raises: BadName for `.` or `..`; Denied for a path in no group of the caller, whether it exists or not."""
+    if name.startswith(f"{IMAGES}/"):
+        raise Denied("what is in repositories is pushed and deleted there")
     if "/" not in name:
         if name in _DOTS:
             raise BadName("a name is not '.' or '..'")
@@ -84,6 +88,7 @@ class Areas:
 
     catalog: Catalog
     now: Clock
+    shown: Shown
 
     async def place(self, principal: Principal, name: str) -> ObjectName:
         """Where that name of the caller's lies. Raises: Unauthenticated; BadName; Denied."""
@@ -122,7 +127,22 @@ class Areas:
         """Pages of the caller's own objects, names relative to the area. Raises: Unauthenticated, before the first."""
         require_known(principal)
         segment = await self._segment(Area(AreaKind.USER, principal.name))
-        return self._pages(f"{UPLOADS}{segment}/", "", "")
+        return self._with_images(principal, self._pages(f"{UPLOADS}{segment}/", "", ""))
+
+    async def _with_images(
+        self, principal: Principal, pages: AsyncIterator[Sequence[Listed]]
+    ) -> AsyncIterator[Sequence[Listed]]:
+        """Those pages, then the Singularity files the caller pushed to repositories."""
+        async for page in pages:
+            yield page
+        after: tuple[int, str] | None = (0, "")
+        while after is not None:
+            start = after
+            found, after = await self.catalog.read(
+                lambda tx, start=start: self.shown.files_of(tx, principal, CONFIG_TYPE, start, PAGE_ITEMS)  # type: ignore[misc]
+            )
+            if found:
+                yield [Listed(f"{IMAGES}/{stored.key}", stored) for stored in found]
 
     async def of_group(self, principal: Principal, path: str) -> AsyncIterator[Sequence[Listed]]:
         """Pages of a group's objects whose names begin with `path`; all below it, if it is the group itself.

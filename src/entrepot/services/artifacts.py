@@ -16,7 +16,7 @@ from entrepot.errors import Denied, NoBlob, NoManifest, NotFound
 from entrepot.formats import sniff
 from entrepot.formats.content import Content
 from entrepot.formats.image_manifest import EMPTY_TYPE, OCI_MANIFEST
-from entrepot.formats.sif import config_of
+from entrepot.formats.sif import CONFIG_TYPE, config_of
 from entrepot.model import Algorithm, Blob, Clock, Digest, NamedDigest, StoredObject
 from entrepot.principals import Principal
 from entrepot.services.contents import Contents
@@ -24,7 +24,6 @@ from entrepot.services.objects import Objects
 from entrepot.services.repository_places import name_of
 
 LATEST: Final = "latest"
-SIF_CONFIG: Final = "application/vnd.sylabs.sif.config.v1+json"
 OCTETS: Final = "application/octet-stream"
 MOST_VERSIONS: Final = 100
 """How many earlier versions of an object are looked through for one that was asked for by digest."""
@@ -128,7 +127,7 @@ class Artifacts:
         body: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
         if not is_sif:
             body["artifactType"] = kind
-        body["config"] = {"mediaType": SIF_CONFIG if is_sif else EMPTY_TYPE, **_named(config)}
+        body["config"] = {"mediaType": CONFIG_TYPE if is_sif else EMPTY_TYPE, **_named(config)}
         body["layers"] = [layer]
         body["annotations"] = {"org.opencontainers.image.created": created}
         manifest = _in_memory(json.dumps(body, separators=(",", ":")).encode(), self.now())

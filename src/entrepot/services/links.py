@@ -13,7 +13,8 @@ from entrepot.errors import BadName, NotFound
 from entrepot.model import Clock, Digest, ObjectName, StoredObject
 from entrepot.principals import Action, Principal
 from entrepot.services.identity import Identity
-from entrepot.services.places import allowed
+from entrepot.services.places import VIRTUAL, allowed
+from entrepot.services.shown import Shown
 
 UPLOAD_SECONDS: Final = 600
 OUTPUT_SECONDS: Final = 7200
@@ -36,6 +37,7 @@ class Links:
     identity: Identity
     catalog: Catalog
     now: Clock
+    shown: Shown
     signature: Literal["v2", "v4"] = "v2"
 
     async def put(self, principal: Principal, name: ObjectName, base_url: str, seconds: int = UPLOAD_SECONDS) -> str:
@@ -56,6 +58,8 @@ class Links:
             raise BadName(f"a link lives from 1 to {longest} seconds")
 
         def look_up(tx: Transaction) -> StoredObject:
+            if name.bucket in VIRTUAL:
+                return self.shown.look_up(tx, principal, name)[0]
             bucket, _ = allowed(tx, principal, Action.GET, name)
             found = objects.find(tx, bucket, name.key)
             if found is None or objects.is_over(found, self.now()):
@@ -63,7 +67,7 @@ class Links:
             return found
 
         found = await self.catalog.read(look_up)
-        return await self._url(principal, "GET", found.project, name, base_url, seconds), found
+        return await self._url(principal, "GET", found.project or principal.project, name, base_url, seconds), found
 
     async def form(self, principal: Principal, name: ObjectName, digest: Digest, base_url: str) -> Form:
         """A form to POST `name` with; it takes bytes of that digest only. Raises: Denied; NotFound; Unauthenticated."""

@@ -11,8 +11,9 @@ from entrepot.failpoints import failpoint
 from entrepot.model import ALWAYS, Bucket, Clock, Condition, ObjectName, Page, StoredObject, VersionId, VersionPage
 from entrepot.names import is_key
 from entrepot.principals import Action, Principal
-from entrepot.services.places import allowed, asking, is_allowed
+from entrepot.services.places import VIRTUAL, allowed, asking, is_allowed
 from entrepot.services.retention import is_locked
+from entrepot.services.shown import Shown
 
 BYPASS: Final = "s3:BypassGovernanceRetention"
 """Passing over a GOVERNANCE lock, which takes a right of its own."""
@@ -37,6 +38,7 @@ class Names:
 
     catalog: Catalog
     now: Clock
+    shown: Shown
 
     async def page(
         self,
@@ -51,6 +53,8 @@ class Names:
         """A page of the live names of the bucket of `name`. Raises: NotFound; Denied; Unauthenticated."""
 
         def look_up(tx: Transaction) -> Page:
+            if name.bucket in VIRTUAL:
+                return self.shown.page(tx, principal, name, prefix, after, limit, delimiter) if limit else Page(())
             bucket, _ = allowed(tx, principal, Action.LIST, replace(name, key=prefix))
             if not limit:
                 return Page(())

@@ -29,7 +29,6 @@ from entrepot.model import (
     Digest,
     Facts,
     ObjectName,
-    Page,
     StoredObject,
     VersionId,
 )
@@ -38,6 +37,8 @@ from entrepot.principals import Action, Principal
 from entrepot.services.keeping import Keeping
 from entrepot.services.names import Names, id_of
 from entrepot.services.places import (
+    IMAGES,
+    VIRTUAL,
     allowed,
     asking,
     can_read,
@@ -53,9 +54,6 @@ from entrepot.services.sharing import owner_of
 from entrepot.storage.blobs import DAY, BlobStore, Received
 
 MAX_LABELS_BYTES: Final = 2048
-DIGESTS: Final = "sha256"
-"""A virtual bucket: its keys are the digests the caller may read by some name."""
-_HEX: Final = re.compile(r"[0-9a-f]{64}\Z")
 OWN_LABEL: Final = "prominence_sha256"
 """What the server itself says of an object; no client's word."""
 _LABEL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}\Z")
@@ -80,11 +78,6 @@ class PartOfObject:
     md5: str
     sha256: str
     checksum: str | None
-
-
-def as_object(digest: Digest, size: int, md5: str | None) -> StoredObject:
-    """Bytes as an object of the virtual bucket of digests; as old as all time."""
-    return StoredObject(0, "", DIGESTS, digest.hex, digest, size, md5 or digest.hex, "binary/octet-stream", {}, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,14 +230,15 @@ class Objects:
 
         Raises: NotFound, Deleted if its newest version is a marker; Denied; Unauthenticated.
         """
-        return await self.catalog.probe(lambda tx: self.look_up(tx, principal, name, version))
+        run = self.catalog.read if name.bucket == IMAGES else self.catalog.probe  # which may have to read a manifest
+        return await run(lambda tx: self.look_up(tx, principal, name, version))
 
     def look_up(
         self, tx: Transaction, principal: Principal, name: ObjectName, version: VersionId | None = None
     ) -> tuple[StoredObject, Blob]:
         """As `find`, within a transaction."""
-        if name.bucket == DIGESTS:
-            return self._by_digest(tx, principal, name.key)
+        if name.bucket in VIRTUAL:
+            return self.names.shown.look_up(tx, principal, name)
         bucket, _ = allowed(tx, principal, Action.GET, name, version)
         found = objects.find_with_blob(tx, bucket, name.key)
         if version is not None and (found is None or id_of(found[0]) != version):
@@ -257,26 +251,6 @@ class Objects:
             hide_missing(tx, principal, bucket, name.key)
             raise NotFound("no such object") if version is None else NoVersion("no such version")
         return found[0], found[1]
-
-    def _by_digest(self, tx: Transaction, principal: Principal, key: str) -> tuple[StoredObject, Blob]:
-        """The bytes of that digest, as an object of the virtual bucket of digests."""
-        blob = blobs.find(tx, Digest(key)) if _HEX.match(key) else None
-        if blob is None or not can_read(tx, principal, blob.digest, self.now()):
-            require_known(principal)
-            raise NotFound("no such object")
-        return as_object(blob.digest, blob.size, blob.checksums.get(Algorithm.MD5)), blob
-
-    async def digests(self, principal: Principal, prefix: str, after: str, limit: int) -> Page:
-        """A page of the virtual bucket of digests: those of the caller's project that it may read. Raises: NotFound."""
-        require_known(principal)
-
-        def look_up(tx: Transaction) -> Page:
-            found = objects.digests_of(tx, principal.project, prefix, after, limit + 1, self.now())
-            mine = [one for one in found[:limit] if can_read(tx, principal, one[0], self.now())]
-            items = tuple(as_object(digest, size, None) for digest, size in mine)
-            return Page(items, found[limit - 1][0].hex if len(found) > limit else None)
-
-        return await self.catalog.read(look_up) if limit else Page(())
 
     async def find_digest(self, principal: Principal, digest: Digest) -> Blob:
         """That blob, if the principal may read it under some name. Raises: NotFound; Unauthenticated."""

@@ -1,5 +1,6 @@
 """Where a name lies and whose it is: from what a caller wrote to a bucket and the resource rights are asked on."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -12,6 +13,12 @@ from entrepot.model import Bucket, Digest, Instant, ObjectName, Repository, Vers
 from entrepot.principals import Action, Area, AreaKind, Kind, Principal, Resource, Role
 from entrepot.services import sharing
 
+DIGESTS: Final = "sha256"
+"""A bucket nobody made: its keys are the digests the caller may read by some name."""
+IMAGES: Final = "oci"
+"""A bucket nobody made: it shows what repositories hold, as files."""
+VIRTUAL: Final = frozenset({DIGESTS, IMAGES})
+HEX: Final = re.compile(r"[0-9a-f]{64}\Z")
 AREAS_BUCKET: Final = "prominence-data"
 UPLOADS: Final = "uploads/"
 SCRATCH: Final = "scratch/"

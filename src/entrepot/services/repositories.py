@@ -243,8 +243,8 @@ class Repositories:
                     authorize(principal, Action.GET, Resource(home_of(tx, path).id))
                 return []
             authorize(principal, Action.GET, Resource(repository.project_id, repository.public))
-            alias = other_name(tx, subject) or subject
-            return manifests.referrers(tx, repository.id, str(subject), str(alias), artifact_type, after, limit)
+            names = {str(name) for name in (subject, other_name(tx, subject)) if name}
+            return manifests.referrers(tx, repository.id, names, artifact_type, after, limit)
 
         return await self.catalog.read(look_up)
 

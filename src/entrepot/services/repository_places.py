@@ -10,7 +10,7 @@ from entrepot.model import Algorithm, Blob, Digest, Instant, NamedDigest, Object
 from entrepot.names import repository_path
 from entrepot.principals import Action, Principal, Resource
 from entrepot.services.identity import DEFAULT_PROJECT
-from entrepot.services.objects import DIGESTS
+from entrepot.services.places import DIGESTS
 
 
 def canonical(path: str) -> str:

@@ -1,19 +1,19 @@
 """The PROMINENCE data API: a call in, a service asked, a response out."""
 
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from entrepot.errors import BadName, BadRequest, EntrepotError, Unauthenticated
-from entrepot.model import Digest
+from entrepot.model import Digest, ObjectName
 from entrepot.principals import Principal
 from entrepot.protocols.base import Endpoint, Request, Response, bearer, read_json
 from entrepot.protocols.data import requests, responses
 from entrepot.protocols.data.requests import AskDownload, AskOutput, AskUpload, Call, Delete, ListGroup, ListOwn
-from entrepot.services.areas import Areas, Listed
+from entrepot.services.areas import Areas
 from entrepot.services.identity import Identity
 from entrepot.services.links import OUTPUT_SECONDS, Links
 from entrepot.services.objects import Objects
+from entrepot.services.places import IMAGES
 
 MAX_BODY: int = 1 << 20
 
@@ -53,9 +53,9 @@ class Data(Endpoint[Call]):
             case AskDownload():
                 return await self._download(principal, request)
             case ListOwn():
-                return await _listed(await self.areas.own(principal))
+                return await responses.listed(await self.areas.own(principal))
             case ListGroup(path):
-                return await _listed(await self.areas.of_group(principal, path))
+                return await responses.listed(await self.areas.of_group(principal, path))
             case Delete(name):
                 await self.objects.names.delete(principal, await self.areas.place(principal, name))
                 return responses.gone()
@@ -86,6 +86,10 @@ class Data(Endpoint[Call]):
         if type(seconds) is not int:
             raise BadRequest("expires is a whole number of seconds")
         asked = _named(members)
+        if asked.startswith(f"{IMAGES}/"):
+            shown = ObjectName(IMAGES, asked.removeprefix(f"{IMAGES}/"))
+            url, found = await self.links.get(principal, shown, self._base(request), seconds)
+            return responses.told(201, {"url": url, "sha256": found.digest.hex, "size": found.size})
         at_scratch = principal.job is not None and asked.startswith(f"scratch/{principal.job}/")
         name = (
             await self.areas.output(principal, asked.split("/", 2)[2])
@@ -97,11 +101,6 @@ class Data(Endpoint[Call]):
 
     def _base(self, request: Request) -> str:
         return self.public_url or request.base_url
-
-
-async def _listed(pages: AsyncIterator[Sequence[Listed]]) -> Response:
-    """The list; its first page is fetched here, so that what can be refused is refused before the status line."""
-    return responses.listed(await anext(pages), pages)
 
 
 def _named(members: dict[str, Any]) -> str:

@@ -80,12 +80,18 @@ def gone() -> Response:
     return Response(204, [(b"cache-control", b"no-store"), *SHIELD])
 
 
-def listed(first: Sequence[Listed], rest: AsyncIterator[Sequence[Listed]]) -> Response:
-    """A JSON array: whole if one page holds it all, else streamed, one chunk a page."""
-    if len(first) < PAGE_ITEMS:
-        return told(200, _items(first))
-    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), *SHIELD]
-    return Response(200, headers, _array(first, rest))
+async def listed(pages: AsyncIterator[Sequence[Listed]]) -> Response:
+    """A JSON array: whole if it is short, else streamed, one chunk a page.
+
+    Its first page is fetched here, so that what can be refused is refused before the status line.
+    """
+    first: list[Listed] = []
+    async for page in pages:
+        first += page
+        if len(first) >= PAGE_ITEMS:
+            headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), *SHIELD]
+            return Response(200, headers, _array(first, pages))
+    return told(200, _items(first))
 
 
 async def _array(first: Sequence[Listed], rest: AsyncIterator[Sequence[Listed]]) -> AsyncIterator[bytes]:

@@ -19,7 +19,8 @@ from entrepot.protocols.s3.errors import S3Error, invalid_argument
 from entrepot.protocols.s3.objects import iso, quoted, version_of
 from entrepot.protocols.s3.proofs import Proven
 from entrepot.services.buckets import Buckets
-from entrepot.services.objects import DIGESTS, Objects
+from entrepot.services.objects import Objects
+from entrepot.services.places import VIRTUAL
 
 MAX_KEYS: Final = 1000
 MAX_BUCKETS: Final = 10_000
@@ -65,12 +66,9 @@ class ListCalls:
                 _token(query["continuation-token"]) if query.get("continuation-token") else query.get("start-after", "")
             )
         name = name_of(call)
-        if call.bucket == DIGESTS:
-            page = await self.objects.digests(principal, prefix, marker, most)
-        else:
-            page = await self.objects.names.page(
-                principal, name, prefix=prefix, after=marker, limit=most, delimiter=delimiter
-            )
+        page = await self.objects.names.page(
+            principal, name, prefix=prefix, after=marker, limit=most, delimiter=delimiter
+        )
         wants_page = "text/html" in (request.header(b"accept") or "") and not proven.signed and "list-type" not in query
         if wants_page:
             return _links(call.bucket, page, query, request)
@@ -151,7 +149,7 @@ class ListCalls:
 
     async def head_bucket(self, call: Call, principal: Principal, request: Request) -> Response:
         """HEAD /b."""
-        if call.bucket != DIGESTS:
+        if call.bucket not in VIRTUAL:
             await self.buckets.find(principal, name_of(call), Action.LIST)
         return Response(200, [*responses.with_id(request), *HEAD_BUCKET])
 

@@ -19,8 +19,8 @@ from entrepot.protocols.s3.calls import Call, name_of, named
 from entrepot.protocols.s3.claims import Sent
 from entrepot.protocols.s3.errors import S3Error, invalid_argument, invalid_request
 from entrepot.protocols.s3.proofs import Proven
-from entrepot.services.objects import DIGESTS, Objects
-from entrepot.services.places import AREAS_BUCKET
+from entrepot.services.objects import Objects
+from entrepot.services.places import AREAS_BUCKET, DIGESTS
 
 MAX_PUT_BYTES: Final = 5 << 30
 MAX_PARTS: Final = 10_000

@@ -10,7 +10,7 @@ from entrepot.protocols.base import MethodNotAllowed, Request
 from entrepot.protocols.s3 import calls
 from entrepot.protocols.s3.calls import AnyCall, Call
 from entrepot.protocols.s3.errors import invalid_argument, invalid_bucket_name
-from entrepot.services.objects import DIGESTS
+from entrepot.services.places import VIRTUAL
 
 CONFIG: Final = frozenset(
     """
@@ -80,7 +80,7 @@ def parse(request: Request, hosts: Sequence[str] = ()) -> AnyCall:
         raise invalid_bucket_name()
     if not bucket:  # any method: a proof is judged before it
         return calls.ListBuckets(bucket, key, query)
-    if bucket == DIGESTS and request.method not in ("GET", "HEAD"):
+    if bucket in VIRTUAL and request.method not in ("GET", "HEAD"):
         raise MethodNotAllowed("GET, HEAD")
     asked = operation(query)
     kind = (_OBJECT if key else _BUCKET).get((request.method, asked))

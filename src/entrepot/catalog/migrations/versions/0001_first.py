@@ -218,6 +218,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("repository_pkey")),
         sa.UniqueConstraint("path", name=op.f("repository_path_key")),
     )
+    op.create_index("repository_folder", "repository", [sa.literal_column("(path || '/')")], unique=False)
     op.create_index(op.f("repository_project_id"), "repository", ["project_id"], unique=False)
     op.create_table(
         "upload",
@@ -411,11 +412,14 @@ def upgrade() -> None:
         sa.Column("repository_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("principal", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["repository_id"], ["repository.id"], name=op.f("tag_repository_id_fkey")),
         sa.PrimaryKeyConstraint("repository_id", "name", name=op.f("tag_pkey")),
         sqlite_with_rowid=False,
     )
+    op.create_index("tag_folder", "tag", ["repository_id", sa.literal_column("(name || '/')")], unique=False)
     op.create_index("tag_digest", "tag", ["repository_id", "digest"], unique=False)
+    op.create_index("tag_principal", "tag", ["principal", "repository_id", "name"], unique=False)
     op.create_table(
         "tag_move",
         sa.Column("repository_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
