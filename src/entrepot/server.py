@@ -55,6 +55,7 @@ from entrepot.services.repositories import Repositories
 from entrepot.services.sessions import Sessions
 from entrepot.services.shown import Shown
 from entrepot.services.staging import StagingAreas
+from entrepot.services.static_trees import StaticTrees
 from entrepot.services.uploads import Uploads
 from entrepot.services.views import Views
 from entrepot.settings import Settings
@@ -140,7 +141,7 @@ class Server:
         views = Views(repositories, artifacts.contents, settings.registry_path_template)
         self.registry = SingularityRegistry(
             self.identity, tokens, views, objects, FileLinks(self.identity, objects, now), sessions,
-            settings.keyserver_url, url,
+            StaticTrees(repositories, views), settings.keyserver_url, url,
         )  # fmt: skip
         for endpoint in (self.data, self.s3, self.api, self.oci, self.registry, self.ops):
             check_calls(endpoint)

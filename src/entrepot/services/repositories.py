@@ -299,6 +299,18 @@ class Repositories:
         )  # fmt: skip
 
 
+def descriptor_of(found: Manifest) -> dict[str, Any]:
+    """A manifest as the list of what refers to another has it. Source: image-spec descriptor.md."""
+    shown: dict[str, Any] = {
+        "mediaType": found.media_type, "digest": found.alias or str(found.digest), "size": found.size,
+    }  # fmt: skip
+    if found.annotations:
+        shown["annotations"] = dict(found.annotations)
+    if found.artifact_type:
+        shown["artifactType"] = found.artifact_type
+    return shown
+
+
 def asked_time(reference: str) -> tuple[str, int | None]:
     """A tag, and the second since the epoch it is asked for; None is now. Raises: BadName for what is no time."""
     name, mark, text = reference.rpartition(_AT)

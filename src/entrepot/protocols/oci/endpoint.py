@@ -38,7 +38,7 @@ from entrepot.protocols.oci.calls import (
 from entrepot.services.identity import Identity
 from entrepot.services.manifests import Manifests, Wish
 from entrepot.services.registry_tokens import RegistryToken, RegistryTokens
-from entrepot.services.repositories import Repositories
+from entrepot.services.repositories import Repositories, descriptor_of
 from entrepot.services.sessions import Session, Sessions
 
 MAX_FORM: Final = 64 << 10
@@ -169,7 +169,7 @@ class Oci(Endpoint[Call]):
         shown: list[dict[str, Any]] = []
         size = 0
         for one in found[: requests.PAGE_ITEMS]:
-            descriptor = responses.referrer(one)
+            descriptor = descriptor_of(one)
             size += len(msgspec.json.encode(descriptor)) + 1
             if size > MAX_LIST_BYTES - 1024 and shown:
                 break

@@ -10,7 +10,6 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from entrepot.catalog.manifests import Manifest
 from entrepot.errors import (
     BadDigest,
     BadManifest,
@@ -173,18 +172,6 @@ def tags(path: str, found: Sequence[str], limit: int, *, more: bool) -> Response
     """A page of tags."""
     link = [_next(f"/v2/{path}/tags/list", n=limit, last=found[-1])] if more else []
     return told({"name": path, "tags": list(found)}, link)
-
-
-def referrer(found: Manifest) -> dict[str, Any]:
-    """The descriptor of a manifest that refers to another."""
-    shown: dict[str, Any] = {
-        "mediaType": found.media_type, "digest": found.alias or str(found.digest), "size": found.size,
-    }  # fmt: skip
-    if found.annotations:
-        shown["annotations"] = dict(found.annotations)
-    if found.artifact_type:
-        shown["artifactType"] = found.artifact_type
-    return shown
 
 
 def referrers(

@@ -22,6 +22,14 @@ class ShowCollection:  # GET /registry/<name>/  200
 
 
 @dataclass(frozen=True, slots=True)
+class ShowTree:  # GET /registry/<name>/?static=<base URL>[&linked=1]  200
+    """Which files a tree of it at that URL has; `entrepot export-static` writes them."""
+
+    name: str
+    action: ClassVar = Action.LIST
+
+
+@dataclass(frozen=True, slots=True)
 class ListTags:  # GET /registry/<name>/tags  200
     """All tags."""
 
@@ -121,8 +129,8 @@ class ShowNothing:  # GET 404, POST 403 /v1/{entities,collections,containers,tag
 
 
 Call: TypeAlias = (
-    ListCollections | ShowCollection | ListTags | ShowManifest | ShowDefinition | GetFile | ShowContainer
+    ListCollections | ShowCollection | ShowTree | ListTags | ShowManifest | ShowDefinition | GetFile | ShowContainer
     | ShowServices | CheckToken | ShowImage | GetImageFile | AskRedirect | Search | ShowNothing
 )  # fmt: skip
-Page: TypeAlias = ListCollections | ShowCollection | ListTags | ShowManifest | ShowDefinition | GetFile
+Page: TypeAlias = ListCollections | ShowCollection | ShowTree | ListTags | ShowManifest | ShowDefinition | GetFile
 """Those at `/registry/`."""

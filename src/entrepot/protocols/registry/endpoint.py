@@ -1,5 +1,6 @@
 """The Singularity views: a call in, a service asked, a response out."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -19,7 +20,6 @@ from entrepot.protocols.registry.calls import (
     GetImageFile,
     ListCollections,
     ListTags,
-    Page,
     Search,
     ShowCollection,
     ShowContainer,
@@ -28,18 +28,23 @@ from entrepot.protocols.registry.calls import (
     ShowManifest,
     ShowNothing,
     ShowServices,
+    ShowTree,
 )
 from entrepot.services.file_links import FileLinks
 from entrepot.services.identity import Identity
 from entrepot.services.objects import Objects
 from entrepot.services.registry_tokens import RegistryTokens
 from entrepot.services.sessions import Sessions
+from entrepot.services.static_trees import StaticTrees, as_json
 from entrepot.services.views import View, Views, md5_of
 
 PAGE_TAGS: Final = 100
 PAGE_NAMES: Final = 1000
 MOST_FOUND: Final = 100
 SHORTEST_SEARCH: Final = 3
+_BASE_URL: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(?:/[A-Za-z0-9._~/-]*)?\Z")
+OfLibrary = ShowContainer | ShowServices | CheckToken | ShowImage | GetImageFile | AskRedirect | Search | ShowNothing
+OfPeople = ListCollections | ShowCollection | ListTags | ShowManifest | ShowDefinition | GetFile
 FILE_TYPE: Final = "application/octet-stream"
 
 
@@ -56,12 +61,16 @@ class Registry(Endpoint[Call]):
     objects: Objects
     links: FileLinks
     sessions: Sessions
+    trees: StaticTrees
     keyserver_url: str
     public_url: str = ""
 
     def parse(self, request: Request) -> Call:
         """As `Endpoint.parse`."""
-        request.memo = call = requests.parse(request.method, request.raw_path)
+        call = requests.parse(request.method, request.raw_path)
+        if isinstance(call, ShowCollection) and "static" in request.query:
+            call = ShowTree(call.name)
+        request.memo = call
         return call
 
     async def identify(self, call: Call, request: Request) -> Principal:
@@ -81,8 +90,15 @@ class Registry(Endpoint[Call]):
     async def act(self, call: Call, principal: Principal, request: Request) -> Response:
         """As `Endpoint.act`."""
         match call:
+            case ShowTree(name):
+                return await self._tree(principal, name, request)
             case ListCollections() | ShowCollection() | ListTags() | ShowManifest() | ShowDefinition() | GetFile():
                 return await self._page(call, principal, request)
+            case _:
+                return await self._library(call, principal, request)
+
+    async def _library(self, call: OfLibrary, principal: Principal, request: Request) -> Response:
+        match call:
             case ShowContainer(name, tag, id_):
                 return await self._container(principal, name, tag, id_, request)
             case ShowServices():
@@ -107,7 +123,15 @@ class Registry(Endpoint[Call]):
                     return responses.refused_push()
                 raise NotFound("not found")
 
-    async def _page(self, call: Page, principal: Principal, request: Request) -> Response:
+    async def _tree(self, principal: Principal, name: str, request: Request) -> Response:
+        base = request.query["static"].rstrip("/")
+        if not _BASE_URL.match(base):
+            raise BadRequest("static is the URL at which the tree will lie", advice="write http(s)://HOST[/PATH]")
+        pages = responses.pages_at(base)
+        linked = request.query.get("linked", "1") != "0"
+        return responses.told(as_json(await self.trees.of(principal, name, base, pages, linked=linked)))
+
+    async def _page(self, call: OfPeople, principal: Principal, request: Request) -> Response:
         repositories = self.views.repositories
         match call:
             case ListCollections():

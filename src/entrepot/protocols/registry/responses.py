@@ -1,13 +1,16 @@
 """Answers and errors of the Singularity views: JSON of the seed, of shub and of the library, and pages for people."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from entrepot.catalog.manifests import Manifest
 from entrepot.errors import (
     BadDigest,
     BadName,
@@ -26,10 +29,13 @@ from entrepot.errors import (
     Unavailable,
     UsageError,
 )
+from entrepot.formats.image_manifest import OCI_INDEX
 from entrepot.model import NamedDigest
 from entrepot.protocols.base import ErrorTable, Header, MethodNotAllowed, Response, refusal_headers, row_of
 from entrepot.protocols.browser import SHIELD
 from entrepot.protocols.registry.calls import Page
+from entrepot.services.repositories import descriptor_of
+from entrepot.services.static_trees import Pages
 from entrepot.services.views import View, md5_of
 
 MANIFEST_TYPE: Final = "application/vnd.singularity.distribution.manifest.v2+json"
@@ -193,6 +199,30 @@ def _commands(view: View, urls: Sequence[str], plain: str) -> list[str]:
     lines.append(f"curl -fo {file} '{urls[0]}'")
     lines.append(f"echo '{digest}  {file}' | sha256sum -c")
     return lines
+
+
+def pages_at(base: str) -> Pages:
+    """How pages are written for a tree of files at that URL."""
+
+    def collection(name: str, views: Sequence[tuple[View, Sequence[str]]]) -> str:
+        tags = [shown(view, urls, base) for view, urls in views]
+        return _pages().get_template("collection.html").render(name=name, tags=tags, next=None, root=_root(base))
+
+    def referrers(found: Sequence[Manifest]) -> str:
+        shown_ = [descriptor_of(one) for one in found]
+        return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": shown_})
+
+    return Pages(
+        lambda view, urls: json.dumps(manifest(view, urls)),
+        collection,
+        lambda name, tags: json.dumps({"name": name, "tags": list(tags)}),
+        referrers,
+    )
+
+
+def _root(base: str) -> str:
+    """The path of the tree on its host."""
+    return urlsplit(base).path.rstrip("/")
 
 
 def digest_of(reference: str) -> NamedDigest | None:
