@@ -133,7 +133,8 @@ class Server:
         repositories = Repositories(catalog, keeping, artifacts, now)
         manifests = Manifests(repositories, keeping, blobs, catalog, now)
         self.api = Api(
-            self.identity, objects, uploads, project_service, links, Registry(manifests), administration, now, url
+            self.identity, objects, artifacts.contents, uploads, project_service, links, Registry(manifests),
+            administration, now, url,
         )  # fmt: skip
         self.ops = Ops(self.identity, self.meters.registry, self.state)
         tokens, sessions = RegistryTokens(self.identity, now), Sessions(keeping, blobs, catalog, now, areas)

@@ -24,6 +24,28 @@ class Problem(Shape, frozen=True):
     request_id: str = ""
 
 
+class PartitionShape(Shape, frozen=True):
+    """A file system in a SIF, as its header has it."""
+
+    file_system: str
+    kind: str
+    architecture: str
+    size: int
+
+
+class SifShape(Shape, frozen=True):
+    """What a SIF says of itself; nothing of it is proven. `fingerprints`: of the keys that signed."""
+
+    architecture: str
+    created: str = ""
+    signed: bool = False
+    encrypted: bool = False
+    fingerprints: list[str] = []
+    partitions: list[PartitionShape] = []
+    labels: dict[str, str] = {}
+    definition: str | None = None
+
+
 class ObjectShape(Shape, frozen=True):
     """One stored object; `ref` is `object:[PROJECT:]BUCKET/KEY`."""
 
@@ -38,6 +60,10 @@ class ObjectShape(Shape, frozen=True):
     checksums: dict[str, str] = {}
     created: str = ""
     expires: str | None = None
+    sniffed: str | None = None
+    """Only of `inspect`: the media type the bytes themselves show."""
+    sif: SifShape | None = None
+    """Only of `inspect`."""
 
 
 class PrefixShape(Shape, frozen=True):

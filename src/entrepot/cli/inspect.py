@@ -8,7 +8,7 @@ from entrepot.client import api
 from entrepot.client.pull import Found, find
 from entrepot.client.reference import BlobRef
 from entrepot.errors import Unsupported
-from entrepot.shapes import ObjectShape
+from entrepot.shapes import ObjectShape, SifShape
 
 
 @command(
@@ -47,4 +47,15 @@ def object_facts(one: ObjectShape) -> list[tuple[str, str]]:
     facts += [(f"checksum.{name}", value) for name, value in sorted(one.checksums.items())]
     facts += [(f"label.{name}", value) for name, value in sorted(one.labels.items())]
     facts += [(name, value) for name, value in (("created", one.created), ("expires", one.expires)) if value]
-    return facts
+    return facts + (sif_facts(one.sif) if one.sif else [("content", one.sniffed)] if one.sniffed else [])
+
+
+def sif_facts(sif: SifShape) -> list[tuple[str, str]]:
+    """What the header of a Singularity file says."""
+    facts = [("sif.architecture", sif.architecture), ("sif.signed", "yes" if sif.signed else "no")]
+    facts += [("sif.encrypted", "yes")] if sif.encrypted else []
+    facts += [("sif.created", sif.created)] if sif.created else []
+    facts += [("sif.fingerprint", one) for one in sif.fingerprints]
+    facts += [(f"sif.partition.{one.kind}", f"{one.file_system} {one.size}") for one in sif.partitions]
+    facts += [(f"sif.label.{name}", value) for name, value in sorted(sif.labels.items())]
+    return facts + [("sif.definition", line) for line in (sif.definition or "").splitlines()]

@@ -43,6 +43,8 @@ PAGE_ITEMS: Final = 1000
 _AT: Final = ".at-"
 _AT_FORM: Final = "%Y%m%dT%H%M%SZ"
 USERS_TOLD: Final = 10
+MAX_FALLBACK: Final = 32 + 1 + 64
+"""Characters of such a tag: 32 of the algorithm's name, 64 of the digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +246,13 @@ class Repositories:
                 return []
             authorize(principal, Action.GET, Resource(repository.project_id, repository.public))
             names = {str(name) for name in (subject, other_name(tx, subject)) if name}
-            return manifests.referrers(tx, repository.id, names, artifact_type, after, limit)
+            found = manifests.referrers(tx, repository.id, names, artifact_type, after, limit)
+            tagged = [
+                one for one in _of_fallback_tag(tx, repository, subject)
+                if one.digest.hex > after and artifact_type in (None, one.artifact_type)
+            ]  # fmt: skip
+            merged = {one.digest: one for one in [*tagged, *found]}
+            return sorted(merged.values(), key=lambda one: one.digest.hex)[:limit]
 
         return await self.catalog.read(look_up)
 
@@ -297,6 +305,17 @@ class Repositories:
             tx, principal, action, self.now(), project_id=repository.project_id, name=name,
             digest=digest.hex if digest else None,
         )  # fmt: skip
+
+
+def _of_fallback_tag(tx: Transaction, repository: Repository, subject: NamedDigest) -> list[Manifest]:
+    """What clients listed under a tag called as the subject, while registries had no referrers.
+
+    Source: distribution-spec 1.1, "Referrers Tag Schema".
+    """
+    digest = tags.find(tx, repository.id, f"{subject.algorithm.value}-{subject.hex}"[:MAX_FALLBACK])
+    index = manifests.find(tx, repository.id, digest) if digest else None
+    named = manifests.manifests_named(tx, index) if index else []
+    return [found for one in named if (found := manifests.find(tx, repository.id, one))]
 
 
 def descriptor_of(found: Manifest) -> dict[str, Any]:

@@ -43,6 +43,7 @@ from entrepot.protocols.api.registry import Registry
 from entrepot.protocols.base import Endpoint, Request, Response, bearer, json_response
 from entrepot.protocols.browser import shielded
 from entrepot.protocols.delivery import Representation, deliver, unsatisfiable
+from entrepot.services.contents import Contents
 from entrepot.services.identity import Identity
 from entrepot.services.links import Links
 from entrepot.services.objects import Objects
@@ -62,6 +63,7 @@ class Api(Endpoint[Call]):
     calls: ClassVar[Any] = Call
     identity: Identity
     objects: Objects
+    contents: Contents
     uploads: Uploads
     projects: Projects
     links: Links
@@ -157,7 +159,7 @@ class Api(Endpoint[Call]):
                 return Response(204)
             case InspectObject(bucket, key):
                 stored, blob = await self.objects.find(principal, _object(bucket, key))
-                return json_response(200, responses.object_shape(stored, blob))
+                return json_response(200, responses.object_shape(stored, blob, await self.contents.of(blob)))
 
     async def _deliver(
         self, request: Request, blob: Blob, what: Representation, content_type: str, key: str

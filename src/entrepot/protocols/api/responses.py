@@ -31,6 +31,8 @@ from entrepot.errors import (
     Unavailable,
     UsageError,
 )
+from entrepot.formats.content import Content
+from entrepot.formats.sif import Sif
 from entrepot.model import MAX_QUOTA, Blob, Bucket, CommonPrefix, Instant, Page, Project, Repository, StoredObject
 from entrepot.principals import Kind, Principal
 from entrepot.protocols.base import (
@@ -100,8 +102,8 @@ def time_text(at: Instant) -> str:
         return "9999-12-31T23:59:59Z"
 
 
-def object_shape(stored: StoredObject, blob: Blob | None = None) -> shapes.ObjectShape:
-    """An object, with the checksums of its blob if it is given."""
+def object_shape(stored: StoredObject, blob: Blob | None = None, content: Content | None = None) -> shapes.ObjectShape:
+    """An object, with the checksums of its blob and what its bytes are, if they are given."""
     checksums = {"sha256": stored.digest.hex}
     if blob:
         checksums |= {algorithm.value: text for algorithm, text in blob.checksums.items()}
@@ -117,7 +119,18 @@ def object_shape(stored: StoredObject, blob: Blob | None = None) -> shapes.Objec
         checksums=checksums,
         created=time_text(stored.created_at),
         expires=time_text(stored.expires_at) if stored.expires_at is not None else None,
+        sniffed=content.media_type if content else None,
+        sif=_sif_shape(content.sif) if content and content.sif else None,
     )
+
+
+def _sif_shape(found: Sif) -> shapes.SifShape:
+    return shapes.SifShape(
+        found.architecture, time_text(found.created_at) if found.created_at else "", found.signed, found.encrypted,
+        list(found.fingerprints),
+        [shapes.PartitionShape(one.file_system, one.kind, one.architecture, one.size) for one in found.partitions],
+        found.labels, found.definition,
+    )  # fmt: skip
 
 
 def page_shape(page: Page) -> shapes.ObjectPage:
