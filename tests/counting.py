@@ -7,6 +7,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+TLS_HELLO = b"\x16\x03"
+"""How a client begins that tries TLS first."""
+
 
 @dataclass
 class Meter:
@@ -23,7 +26,8 @@ class Meter:
     @property
     def requests(self) -> list[tuple[str, int]]:
         """Method and bytes of the body of each request, as they crossed the wire."""
-        return [found for stream in self.streams for found in _requests(bytes(stream))]
+        plain = (bytes(stream) for stream in self.streams if not stream.startswith(TLS_HELLO))
+        return [found for stream in plain for found in _requests(stream)]
 
 
 def _requests(stream: bytes) -> Iterator[tuple[str, int]]:

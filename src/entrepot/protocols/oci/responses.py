@@ -115,14 +115,15 @@ def refused(error: EntrepotError, call: Call | None, base_url: str) -> Response:
 
 def _errors(error: EntrepotError, code: str) -> list[dict[str, object]]:
     if isinstance(error, MissingReferences):
-        return [{"code": code, "message": str(error), "detail": {"digest": digest}} for digest in error.digests]
+        said = "is not in this repository; push it first"
+        return [
+            {"code": code, "message": f"{digest} {said}", "detail": {"digest": digest}} for digest in error.digests
+        ]
     detail: dict[str, object] = {}
     if isinstance(error, InUse):
         detail = {"manifests": list(error.users)}
     elif isinstance(error, WrongOffset):
         detail = {"offset": error.offset}
-    elif error.why:
-        detail = {"why": error.why}
     return [{"code": code, "message": str(error), "detail": detail}]
 
 
