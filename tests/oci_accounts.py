@@ -190,6 +190,9 @@ def basic(name: str, secret: str) -> str:
     return f"Basic {base64.b64encode(f'{name}:{secret}'.encode()).decode()}"
 
 
-def make_public(server: RunningServer, name: str) -> None:
-    """Anybody may read that repository."""
-    server.call("PUT", f"/repositories/{name}", {"public": True})
+def make_public(account: Account, name: str, *, public: bool = True) -> None:
+    """Anybody may read that repository, or nobody more: a maintainer of its project says so."""
+    opener = f"opener-{secrets.token_hex(4)}"
+    token = account.server.user(opener)
+    account.server.call("PUT", "/roles", {"principal": opener, "project": account.project, "role": "maintainer"})
+    account.server.call("PUT", f"/repositories/{name}", {"public": public}, token=token)

@@ -65,7 +65,7 @@ def public(account: Account) -> str:
     name = new_repository(account, "public")
     registry_of(account).push(name, CONTENT, "many")
     registry_of(account).push(name, CONTENT.children[0], "one")
-    make_public(account.server, name)
+    make_public(account, name)
     return name
 
 
@@ -119,7 +119,7 @@ def test_oras_py_pulls_without_a_login(account: Account) -> None:
     name = new_repository(account, "public")
     content = artifact({"x.sif": sif()}, SIF_LAYER, SIF_CONFIG)
     registry_of(account).push(name, content, "latest")
-    make_public(account.server, name)
+    make_public(account, name)
     words = (account.address, account.server.cafile or "", f"{account.address}/{name}:latest")
     assert account(client_program("python"), "-c", ORAS_PULL, *words).split()[-1] == "latest"
     assert (account.home / "pulled" / "x.sif").read_bytes() == sif()
@@ -153,5 +153,5 @@ def test_a_stranger_may_not_open_it_and_its_maintainer_may_close_it(account: Acc
         account.server.call("PUT", f"/repositories/{hidden}", {"public": True}, token=account.server.user("stranger"))
     assert refused.value.code in {403, 404}
     refused.value.close()
-    account.server.call("PUT", f"/repositories/{public}", {"public": False})
+    make_public(account, public, public=False)
     challenge(Registry(account, None).ask("GET", f"/v2/{public}/manifests/one"))
