@@ -56,6 +56,7 @@ from entrepot.services.sessions import Sessions
 from entrepot.services.shown import Shown
 from entrepot.services.staging import StagingAreas
 from entrepot.services.static_trees import StaticTrees
+from entrepot.services.streaming import Streams
 from entrepot.services.uploads import Uploads
 from entrepot.services.views import Views
 from entrepot.settings import Settings
@@ -137,7 +138,10 @@ class Server:
             administration, now, url,
         )  # fmt: skip
         self.ops = Ops(self.identity, self.meters.registry, self.state)
-        tokens, sessions = RegistryTokens(self.identity, now), Sessions(keeping, blobs, catalog, now, areas)
+        tokens, sessions = (
+            RegistryTokens(self.identity, now),
+            Sessions(keeping, blobs, catalog, now, Streams(blobs, catalog, now, areas)),
+        )
         self.oci = Oci(self.identity, tokens, repositories, manifests, sessions)
         views = Views(repositories, artifacts.contents, settings.registry_path_template)
         self.registry = SingularityRegistry(

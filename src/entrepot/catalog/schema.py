@@ -367,6 +367,7 @@ upload = Table(
     Column("part_size", BigInteger),  # numbered parts of this size lie at their place in the staging area
     Column("front", BigInteger, nullable=False, server_default="0"),
     Column("hash_state", LargeBinary),
+    Column("head", LargeBinary),  # all its bytes, while they are few: there is no staging area yet
     Column("result", BigInteger),  # the version a finished upload became
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False, index=True),

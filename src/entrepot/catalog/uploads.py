@@ -30,9 +30,15 @@ class Upload:
     part_size: int | None
     front: int
     hash_state: bytes | None
+    head: bytes | None
     result: int | None
     created_at: Instant
     expires_at: Instant
+
+    @property
+    def is_in_row(self) -> bool:
+        """Whether all its bytes are in its row, and none in a staging area."""
+        return self.front == len(self.head or b"")
 
     @property
     def is_stream(self) -> bool:
@@ -74,7 +80,11 @@ _SAME: Final = Query(
 )
 _ADD: Final = Query(
     insert(upload).values(
-        {c.name: bindparam(c.name) for c in upload.c if c.name not in {"part_size", "front", "hash_state", "result"}}
+        {
+            c.name: bindparam(c.name)
+            for c in upload.c
+            if c.name not in {"part_size", "front", "hash_state", "head", "result"}
+        }
     )
 )
 _PROGRESS: Final = Query(
@@ -84,14 +94,16 @@ _PROGRESS: Final = Query(
 )
 _ADVANCE: Final = Query(
     update(upload)
-    .values(front=bindparam("to"), hash_state=bindparam("state_now"), expires_at=bindparam("until"))
+    .values(
+        front=bindparam("to"), hash_state=bindparam("state_now"), head=bindparam("few"), expires_at=bindparam("until")
+    )
     .where(upload.c.id == bindparam("wanted"), upload.c.state == "open", upload.c.front == bindparam("was"))
 )
 _END_STREAM: Final = Query(
     update(upload)
     .values(
         state="done", name=bindparam("digest"), size=bindparam("length"), reserved=bindparam("held"),
-        hash_state=None, expires_at=bindparam("until"),
+        hash_state=None, head=None, expires_at=bindparam("until"),
     )
     .where(upload.c.id == bindparam("wanted"))
 )  # fmt: skip
@@ -241,9 +253,22 @@ def progress(tx: Transaction, upload_id: str, front: int, hash_state: bytes | No
     tx.run(_PROGRESS, wanted=upload_id, to=front, state_now=hash_state, until=until)
 
 
-def advance(tx: Transaction, upload_id: str, was: int, front: int, hash_state: bytes | None, until: Instant) -> bool:
-    """As `progress`, if it still was where this caller believes; False if somebody else went on with it."""
-    return bool(tx.run(_ADVANCE, wanted=upload_id, was=was, to=front, state_now=hash_state, until=until))
+def advance(
+    tx: Transaction,
+    upload_id: str,
+    was: int,
+    front: int,
+    until: Instant,
+    *,
+    hash_state: bytes | None = None,
+    head: bytes | None = None,
+) -> bool:
+    """As `progress`, if it still was where this caller believes; False if somebody else went on with it.
+
+    `head`: all bytes up to `front`, if they are in no staging area.
+    """
+    done = tx.run(_ADVANCE, wanted=upload_id, was=was, to=front, state_now=hash_state, few=head, until=until)
+    return bool(done)
 
 
 def end_stream(tx: Transaction, ended: Upload, name: str, size: int, held: int, until: Instant) -> None:

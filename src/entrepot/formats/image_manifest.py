@@ -117,8 +117,8 @@ def _list(body: Mapping[str, Any], name: str) -> list[Any]:
 
 def _text(body: Mapping[str, Any], name: str) -> str:
     found = body.get(name)
-    if found is not None and not isinstance(found, str):
-        raise BadManifest(f"{name} is not a string")
+    if found is not None and (not isinstance(found, str) or "\0" in found):
+        raise BadManifest(f"{name} is not a string, or holds a NUL")
     return found or ""
 
 
@@ -126,6 +126,8 @@ def _annotations(body: Mapping[str, Any]) -> Mapping[str, str]:
     found = body.get("annotations") or {}
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise BadManifest("annotations are strings by name")
+    if any("\0" in text for pair in found.items() for text in pair):
+        raise BadManifest("an annotation holds a NUL")
     return found
 
 

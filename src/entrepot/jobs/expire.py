@@ -90,7 +90,7 @@ async def recover_staging(catalog: Catalog, blobs_: BlobStore) -> int:
         for area in known - there:
             if area in of_parts:
                 parts.drop_one(tx, *of_parts[area])
-            elif uploads.pieces(tx, area) or uploads.known(tx, area).front:
+            elif uploads.pieces(tx, area) or not uploads.known(tx, area).is_in_row:
                 uploads.drop(tx, area)
 
     completing: set[str] = set()

@@ -1,7 +1,6 @@
 """The Authorization header of registry clients: a token, a name and a password, or in many ways nothing."""
 
 import base64
-import binascii
 from dataclasses import dataclass
 
 from entrepot.errors import BadRequest, Unauthenticated
@@ -38,8 +37,10 @@ def proof_of(request: Request) -> Basic | str | None:
 def _basic(text: str) -> Basic | None:
     try:
         name, _, password = base64.b64decode(text, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:  # no base64, no ASCII, no UTF-8
         raise Unauthenticated("the Authorization header cannot be read") from error
+    if "\0" in name or "\0" in password:
+        raise Unauthenticated("log-in refused", why="the name or the password is wrong")
     return Basic(name, password) if name or password else None
 
 

@@ -4,12 +4,12 @@ open --append--> open      hashed as they come; a row says how far, before anybo
      --close-->  ended     their digest is the one that was promised: the repository has them
                  dropped   it is another
 
-Who asks for the same bytes again goes on where an earlier session of theirs ended. Whoever sends to a session last has
-it: an older request that is still sending is cut off.
+Who asks for the same bytes again goes on where an earlier session of theirs ended. How bytes become safe is in
+`streaming`; here is what uploads are, and whose.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,16 +19,15 @@ from entrepot.catalog import accounts, blobs, manifests, projects, repositories,
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.uploads import Upload
 from entrepot.errors import (
+    BodyCut,
     Busy,
     DigestMismatch,
     DiskFull,
     EntrepotError,
     NoUpload,
     QuotaExceeded,
-    TooLarge,
     Unauthenticated,
     WrongOffset,
-    WrongSize,
 )
 from entrepot.failpoints import failpoint
 from entrepot.model import Algorithm, Body, Claims, Clock, Digest, NamedDigest, Piece, Repository
@@ -40,14 +39,11 @@ from entrepot.services.rates import Turns
 from entrepot.services.repositories import LEASE_SECONDS
 from entrepot.services.repository_places import canonical, check_pushable, holder_of, identity_of, pushable
 from entrepot.services.room import Room
-from entrepot.services.staging import Area, StagingAreas
+from entrepot.services.streaming import LIFE_SECONDS, Incoming, Streams
 from entrepot.storage.blobs import BlobStore, Received
 
-LIFE_SECONDS: Final = 86400.0
-"""After its last byte."""
-SAFE_BYTES: Final = 64 << 20
-"""At least so often a running request is made safe, so that a crash costs no more."""
-MAX_BYTES: Final = 1 << 43
+FEW_BYTES: Final = 64 << 10
+"""As long as an upload has no more, they are in its row: one commit makes them safe, and no file is made for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +62,7 @@ class Sessions:
     blobs: BlobStore
     catalog: Catalog
     now: Clock
-    areas: StagingAreas
+    streams: Streams
     _closing: Turns = field(default_factory=Turns)
 
     async def check_may_push(self, principal: Principal, path: str) -> None:
@@ -151,122 +147,66 @@ class Sessions:
     async def state(self, caller: Principal, path: str, upload_id: str) -> Session:
         """How far an upload is; all of that is safe. Raises: NoUpload; Denied; Unauthenticated."""
         upload, _, _ = await self.catalog.read(lambda tx: self._open(tx, caller, path, upload_id))
-        async with self.areas.of(upload.id) as area, self.areas.turn(upload.id, area):
-            return _session(upload.id, await self._make_safe(upload.id, area))
+        return _session(upload.id, upload.front if self._is_in_row(upload) else await self.streams.state(upload))
 
     async def cancel(self, caller: Principal, path: str, upload_id: str) -> None:
         """Forget an upload and its bytes. Raises: NoUpload; Conflict while it is being closed."""
         upload, _, _ = await self.catalog.read(lambda tx: self._open(tx, caller, path, upload_id))
-        await self.areas.forget(upload.id)
+        await self.streams.areas.forget(upload.id)
 
-    async def append(
-        self,
-        caller: Principal,
-        path: str,
-        upload_id: str,
-        body: Body,
-        *,
-        start: int | None = None,
-        size: int | None = None,
-        wanted: int | None = None,
-    ) -> Session:
-        """The upload with the bytes of `body` behind those it holds, safe on disk.
+    def _is_in_row(self, upload: Upload) -> bool:
+        return upload.is_in_row and not self.streams.areas.is_open(upload.id)
 
-        `start` is where the client believes that is, `size` what it announced, `wanted` how much it said it sends. What
-        comes of a body that is cut is kept. Raises: NoUpload; Denied; WrongOffset, also for who is overtaken by a later
-        request; WrongSize; BodyCut; QuotaExceeded; DiskFull; TooLarge.
+    async def append(self, caller: Principal, path: str, upload_id: str, incoming: Incoming) -> Session:
+        """The upload with more bytes behind those it holds, safe on disk; what comes of a body that is cut is kept.
+
+        Raises: NoUpload; Denied; WrongOffset, also for who is overtaken by a later request; WrongSize; BodyCut;
+        QuotaExceeded; DiskFull; TooLarge.
         """
+        incoming.check_announced()
         upload, _, _ = await self.catalog.read(lambda tx: self._open(tx, caller, path, upload_id))
-        async with self.areas.of(upload.id) as area:
-            async with self.areas.turn(upload.id, area):
-                area.epoch += 1
-                epoch, offset = area.epoch, area.assembly.front
-                if start is not None and start != offset:
-                    raise WrongOffset(await self._make_safe(upload.id, area))
-            if wanted is not None and size is not None and wanted != size:
-                raise WrongSize(f"the body has {size} bytes, Content-Range says {wanted}")
-            async with self.blobs.uploading:
-                await self._receive(area, epoch, upload, body, size, wanted)
-            async with self.areas.turn(upload.id, area):
-                return _session(upload.id, await self._make_safe(upload.id, area))
+        few: list[Piece] = []
+        if self._is_in_row(upload):
+            _check_start(upload, incoming)
+            try:
+                ended = await _read_few(incoming, few, FEW_BYTES - upload.front)
+            except BodyCut:
+                await self._keep_few(upload, few)
+                raise
+            if ended:
+                incoming.check(upload.front, sum(map(len, few)), ended=True)
+                return _session(upload.id, await self._keep_few(upload, few))
+        return _session(upload.id, await self.streams.append(upload, incoming, few))
 
-    async def _receive(
-        self, area: Area, epoch: int, upload: Upload, body: Body, size: int | None, wanted: int | None
-    ) -> None:
-        room = Room(self.catalog, self.now, upload.project_id, upload.principal_id, upload.id, upload.reserved)
-        begun = safe = area.assembly.front
-        if size:
-            await room.cover(begun + size)
-            self.blobs.check_room(size)
-        try:
-            async for pieces in body:
-                length = sum(map(len, pieces))
-                if area.assembly.front + length > MAX_BYTES:
-                    raise TooLarge("a blob has at most 8 TiB")
-                if wanted is not None and area.assembly.front + length > begun + wanted:
-                    raise WrongSize(f"the body is longer than the {wanted} bytes of Content-Range")
-                await room.cover(area.assembly.front + length)
-                self.blobs.check_room(0)
-                async with self.areas.turn(upload.id, area):
-                    self._check_mine(area, epoch)
-                    front = await self.blobs.run_hash(_append, area, pieces)
-                    if front - safe >= SAFE_BYTES:
-                        safe = await self._make_safe(upload.id, area)
-        except BaseException:
-            if not area.closed and area.epoch == epoch:
-                async with area.turn:
-                    await self._make_safe(upload.id, area)
-            raise
-        if wanted is not None and area.assembly.front != begun + wanted:
-            raise WrongSize(f"the body is shorter than the {wanted} bytes of Content-Range")
-
-    def _check_mine(self, area: Area, epoch: int) -> None:
-        if area.epoch != epoch:
-            raise WrongOffset(area.assembly.front)
-
-    async def _make_safe(self, upload_id: str, area: Area) -> int:
-        """How many bytes the upload holds, now that they are on disk and its row says so."""
-        front = area.assembly.front
-        if front == area.safe:
-            return front
-        try:
-            await self.blobs.run(area.assembly.staging.sync)
-        except OSError:  # final: what was written may be gone, whatever a second sync says
-            area.closed = True
-            self.areas.let_go(upload_id)
-            await self.catalog.write(lambda tx: uploads.drop(tx, upload_id))
-            await self.blobs.run(area.assembly.staging.discard)
-            raise
-        failpoint("upload.synced")
-        was, state = area.safe, area.assembly.state()
-        until = self.now() + LIFE_SECONDS
-        if not await self.catalog.write(lambda tx: uploads.advance(tx, upload_id, was, front, state, until)):
-            area.closed = True
-            self.areas.let_go(upload_id)
-            raise NoUpload("no such upload", why="it was closed, cancelled or taken over meanwhile")
-        area.safe = front
+    async def _keep_few(self, upload: Upload, pieces: Sequence[Piece]) -> int:
+        """How many bytes the upload holds with these, in its row: so few need no file yet."""
+        head, until = b"".join([upload.head or b"", *pieces]), self.now() + LIFE_SECONDS
+        self.blobs.check_room(len(head))
+        if not await self.catalog.write(
+            lambda tx: uploads.advance(tx, upload.id, upload.front, len(head), until, head=head)
+        ):  # fmt: skip
+            found = await self.catalog.read(lambda tx: uploads.known(tx, upload.id))
+            raise WrongOffset(found.front)
         failpoint("upload.progressed")
-        return front
+        return len(head)
 
-    async def close(
-        self,
-        caller: Principal,
-        path: str,
-        upload_id: str,
-        named: NamedDigest,
-        body: Body | None,
-        *,
-        start: int | None = None,
-        size: int | None = None,
-        wanted: int | None = None,
-    ) -> None:
-        """The repository has these bytes, those of `body` last; asked again, the same.
+    async def close(self, caller: Principal, path: str, upload_id: str, named: NamedDigest, incoming: Incoming) -> None:
+        """The repository has these bytes, those of `incoming` last; asked again, the same.
 
         Raises: as `append`; DigestMismatch, and then nothing is left of it.
         """
-        if body is not None or start is not None:
-            await self.append(caller, path, upload_id, body or _nothing(), start=start, size=size, wanted=wanted)
-        async with self._closing.of(upload_id):
+        incoming.check_announced()
+        few: list[Piece] = []
+        upload, _, _ = await self.catalog.read(lambda tx: self._open(tx, caller, path, upload_id, ended=named))
+        if upload.state == "open" and self._is_in_row(upload):
+            _check_start(upload, incoming)
+            if await _read_few(incoming, few, FEW_BYTES - upload.front):
+                incoming.check(upload.front, sum(map(len, few)), ended=True)
+                await self._close_row(caller, path, upload, named, few)
+                return
+        if upload.state == "open" and (incoming.size != 0 or few or incoming.start is not None):
+            await self.streams.append(upload, incoming, few)
+        async with self._closing.of(upload.id):
             upload, repository, principal = await self.catalog.read(
                 lambda tx: self._open(tx, caller, path, upload_id, ended=named)
             )
@@ -276,16 +216,41 @@ class Sessions:
                 raise Busy("the upload is just being closed")
             await self._complete(upload, repository, principal, named)
 
+    async def _close_row(
+        self, caller: Principal, path: str, seen: Upload, named: NamedDigest, few: Sequence[Piece]
+    ) -> None:
+        """The upload's few bytes, which are in its row, become the repository's in one commit."""
+        data = b"".join([seen.head or b"", *few])
+        async with self._closing.of(seen.id):
+            upload, repository, principal = await self.catalog.read(
+                lambda tx: self._open(tx, caller, path, seen.id, ended=named)
+            )
+            if upload.state == "done":
+                return
+            if upload.front != seen.front:
+                raise WrongOffset(upload.front)
+            room = Room(self.catalog, self.now, upload.project_id, upload.principal_id, upload.id, upload.reserved)
+            claims = Claims(len(data), {named.algorithm: named.hex})
+            try:
+                received = await self.blobs.receive(_whole(data), claims, frozenset(), room)
+            except DigestMismatch:
+                await self.streams.areas.forget(upload.id)
+                raise
+            await self._name(upload, repository, principal, received)
+
     async def _complete(self, upload: Upload, repository: Repository, principal: Principal, named: NamedDigest) -> None:
         try:
-            async with self.areas.of(upload.id, completing=True) as area, self.areas.turn(upload.id, area):
-                received = await self._finish(upload, area, named)
+            received = await self.streams.finish(upload, named)
         except DigestMismatch:
-            await self.areas.forget(upload.id, completing=True)
+            await self.streams.areas.forget(upload.id, completing=True)
             raise
         except BaseException:
             await self.catalog.write(lambda tx: uploads.reopen(tx, upload.id))
             raise
+        await self._name(upload, repository, principal, received)
+
+    async def _name(self, upload: Upload, repository: Repository, principal: Principal, received: Received) -> None:
+        """The repository has the bytes of the upload, which is over."""
 
         def hold(tx: Transaction) -> str:
             check_pushable(tx, principal, repository.path)
@@ -298,37 +263,24 @@ class Sessions:
             raise
         await self.keeping.settle(received, key)
 
-    async def _finish(self, upload: Upload, area: Area, named: NamedDigest) -> Received:
-        """The bytes of the upload, if they are those that were named, kept under a key. No area is left then."""
-        size = area.assembly.front
-        sums = {Algorithm.SHA256: await self.blobs.run_hash(area.assembly.finish, size)}
-        if named.algorithm is Algorithm.SHA512:
-            sums[named.algorithm] = await self._sha512(area, size)
-        if sums[named.algorithm] != named.hex:
-            raise DigestMismatch(
-                f"the {named.algorithm.value} of the bytes is {sums[named.algorithm]}, you gave {named.hex}",
-                algorithm=named.algorithm.value, found=sums[named.algorithm], claimed=named.hex,
-            )  # fmt: skip
-        area.closed = True
-        try:
-            claims = Claims(size, {Algorithm.SHA256: sums[Algorithm.SHA256]})
-            return await self.blobs.run(self.blobs.assemble, area.assembly, size, claims, sums)
-        except BaseException:  # a failed sync is final
-            await self.catalog.write(lambda tx: uploads.drop(tx, upload.id))
-            raise
-        finally:
-            self.areas.let_go(upload.id)
-
-    async def _sha512(self, area: Area, size: int) -> str:
-        if area.sha512:
-            return area.sha512.hexdigest()
-        return await self.blobs.checksum_staged(area.assembly.staging, size, Algorithm.SHA512)
+    async def _unheld(self, upload_id: str, received: Received, error: EntrepotError) -> None:
+        """The bytes are no repository's: what may work later finds them again, what never will is gone."""
+        later = isinstance(error, Busy | DiskFull | QuotaExceeded)
+        if received.blob.inline is None and later:
+            await self.blobs.run(self.blobs.driver.restage, received.blob.key, upload_id)
+        else:
+            await self.blobs.unlink_loser(received)
+        if later:
+            await self.catalog.write(lambda tx: uploads.reopen(tx, upload_id))
+        else:
+            await self.catalog.write(lambda tx: uploads.drop(tx, upload_id))
 
     def _hold(self, tx: Transaction, repository: Repository, upload: Upload, received: Received) -> str:
         """Within a commit: the repository has the bytes for two days, or as long as a manifest of its names them."""
         blob, until = received.blob, self.now() + LEASE_SECONDS
         key = blobs.keep(tx, blob, received.edges, self.now(), received.content)
         blobs.take_lease(tx, blob.digest, holder_of(repository), until)
+        uploads.drop_ended(tx, repository.id, blob.digest.hex)  # the same bytes count once
         counted = manifests.is_named(tx, repository.id, blob.digest)
         held = 0 if counted else blob.size
         if held > upload.reserved:
@@ -336,15 +288,6 @@ class Sessions:
             upload = uploads.known(tx, upload.id)
         uploads.end_stream(tx, upload, blob.digest.hex, blob.size, held, until)
         return key
-
-    async def _unheld(self, upload_id: str, received: Received, error: EntrepotError) -> None:
-        """The bytes are no repository's: what may work later finds them in staging again, what never will is gone."""
-        if isinstance(error, Busy | DiskFull | QuotaExceeded):
-            await self.blobs.run(self.blobs.driver.restage, received.blob.key, upload_id)
-            await self.catalog.write(lambda tx: uploads.reopen(tx, upload_id))
-        else:
-            await self.blobs.unlink_loser(received)
-            await self.catalog.write(lambda tx: uploads.drop(tx, upload_id))
 
     def _open(
         self, tx: Transaction, caller: Principal, path: str, upload_id: str, *, ended: NamedDigest | None = None
@@ -386,14 +329,23 @@ def _session(upload_id: str, offset: int) -> Session:
     return Session(str(uuid.UUID(upload_id)), offset)
 
 
-def _append(area: Area, pieces: Sequence[Piece]) -> int:
-    front = area.assembly.append(pieces)
-    if area.sha512:
-        for piece in pieces:
-            area.sha512.update(piece)
-    return front
+def _check_start(upload: Upload, incoming: Incoming) -> None:
+    if incoming.start not in (None, upload.front):
+        raise WrongOffset(upload.front)
 
 
-async def _nothing() -> Any:
-    return
-    yield
+async def _read_few(incoming: Incoming, few: list[Piece], most: int) -> bool:
+    """Whether a body is no longer than that; then all of it is in `few`, else what was read of it."""
+    if incoming.size is not None and incoming.size > most:
+        return False
+    total = 0
+    async for pieces in incoming.body:
+        few += [bytes(piece) for piece in pieces]
+        total += sum(map(len, pieces))
+        if total > most:
+            return False
+    return True
+
+
+async def _whole(data: bytes) -> AsyncIterator[Sequence[Piece]]:
+    yield [data]

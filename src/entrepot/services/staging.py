@@ -165,6 +165,10 @@ class StagingAreas:
             await area.close()
             await self.blobs.run(area.assembly.staging.discard)
 
+    def is_open(self, upload_id: str) -> bool:
+        """Whether somebody has its area open, and so may know more of it than its row."""
+        return upload_id in self._open
+
     def let_go(self, upload_id: str) -> None:
         """Its bytes are no staging area any more."""
         self._open.pop(upload_id, None)
@@ -187,9 +191,11 @@ class StagingAreas:
         try:
             staging = await self.blobs.run(driver.reopen, upload_id)
         except NotFound:
-            if pieces or fresh.front:
+            if pieces or not fresh.is_in_row:
                 raise await self._lost(upload_id) from None
             staging = await self.blobs.run(driver.stage, upload_id, fresh.size)
+        if fresh.head:  # it was in the row until now
+            await self.blobs.run(staging.write, 0, [fresh.head])
         if staging.size() < max([fresh.front, *(piece.stop for piece in pieces)]):
             await self.blobs.run(staging.discard)
             raise await self._lost(upload_id)

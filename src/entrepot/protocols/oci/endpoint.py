@@ -1,13 +1,16 @@
 """`/v2/…`: a call in, a service asked, a response out."""
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
+from uuid import UUID
 
 import msgspec
 
-from entrepot.errors import BadDigest, BadRequest, EntrepotError, TooLarge, Unauthenticated, WrongOffset
+from entrepot.errors import BadDigest, BadRequest, BodyCut, EntrepotError, TooLarge, Unauthenticated, WrongOffset
 from entrepot.formats.image_manifest import MAX_BYTES
 from entrepot.model import ALWAYS, Algorithm, Blob, Condition, NamedDigest
 from entrepot.principals import ANONYMOUS, Principal
@@ -39,10 +42,13 @@ from entrepot.services.manifests import Manifests, Wish
 from entrepot.services.registry_tokens import RegistryToken, RegistryTokens
 from entrepot.services.repositories import Repositories, descriptor_of
 from entrepot.services.sessions import Session, Sessions
+from entrepot.services.streaming import Incoming, nothing
 
 MAX_FORM: Final = 64 << 10
 BLOB_TYPE: Final = "application/octet-stream"
 MAX_LIST_BYTES: Final = 4 << 20
+MOST_SKIPPED: Final = 32 << 20
+SKIP_SECONDS: Final = 2.0
 _OF_UPLOAD: Final = (Append, EndUpload, ShowUpload, CancelUpload)
 
 
@@ -101,7 +107,6 @@ class Oci(Endpoint[Call]):
             case GetBlob(path, digest):
                 named = NamedDigest.parse(digest)
                 blob = await self.repositories.blob(principal, path, named, telling=request.method == "HEAD")
-                requests.check_range(request, blob.size)
                 return await self._deliver(request, blob, BLOB_TYPE, named)
             case DeleteBlob(path, digest):
                 await self.repositories.remove_blob(principal, path, NamedDigest.parse(digest))
@@ -130,6 +135,7 @@ class Oci(Endpoint[Call]):
     async def _deliver(self, request: Request, blob: Blob, media_type: str, named: NamedDigest) -> Response:
         headers = responses.content_headers(media_type, named)
         try:
+            requests.check_range(request, blob.size)
             what = Representation(blob.size, str(named), 0)
             return await deliver(request, blob, what, self.repositories.keeping.open, headers)
         except EntrepotError as error:
@@ -182,6 +188,7 @@ class Oci(Endpoint[Call]):
         try:
             data = await request.read(MAX_BYTES)
         except TooLarge as error:
+            await _skip(request)
             raise responses.ManifestTooLarge("a manifest has at most 4 MiB") from error
         wish = Wish(
             data, request.header(b"content-type") or "", named, more if named else [reference],
@@ -218,10 +225,7 @@ class Oci(Endpoint[Call]):
         try:
             match call:
                 case Append(path):
-                    start, wanted = requests.range_of(request)
-                    found = await self.sessions.append(
-                        principal, path, upload, request.body, start=start, size=request.length, wanted=wanted
-                    )
+                    found = await self.sessions.append(principal, path, upload, _incoming(request))
                     return responses.session(202, path, found)
                 case EndUpload(path):
                     return await self._end(principal, path, upload, request)
@@ -232,17 +236,37 @@ class Oci(Endpoint[Call]):
                     return Response(204, [responses.VERSION])
         except WrongOffset as error:
             answer = self.refuse(error, request)
-            answer.headers += responses.session_headers(call.path, Session(call.upload, error.offset))
+            found = Session(str(UUID(upload)), error.offset)
+            answer.headers += responses.session_headers(call.path, found)
             return answer
 
     async def _end(self, principal: Principal, path: str, upload: str, request: Request) -> Response:
         named = requests.digest_in(requests.query_of(request.raw_query), "digest")
         if named is None:
             raise BadDigest("no digest", advice="add ?digest=sha256:…")
-        start, wanted = requests.range_of(request)
-        body = None if request.length == 0 else request.body
-        await self.sessions.close(principal, path, upload, named, body, start=start, size=request.length, wanted=wanted)
+        await self.sessions.close(principal, path, upload, named, _incoming(request))
         return responses.kept(path, "blobs", named)
+
+
+async def _skip(request: Request) -> None:
+    """Read what is left of a body that is refused, if it is not much: many clients read the answer only then."""
+    skipped = 0
+    if (request.length or 0) > MOST_SKIPPED or request.header(b"expect") is not None:
+        return
+    with suppress(TimeoutError, BodyCut):
+        async with asyncio.timeout(SKIP_SECONDS):
+            async for pieces in request.body:
+                skipped += sum(map(len, pieces))
+                if skipped > MOST_SKIPPED:
+                    return
+
+
+def _incoming(request: Request) -> Incoming:
+    """The bytes a request brings."""
+    start, wanted = requests.range_of(request)
+    if request.length == 0:  # a closing request may name the place of bytes that came before
+        return Incoming(nothing(), start, 0)
+    return Incoming(request.body, start, request.length, wanted)
 
 
 def _is_of_nothing(named: NamedDigest) -> bool:

@@ -34,9 +34,9 @@ from entrepot.protocols.oci.calls import (
 
 PAGE_ITEMS: Final = 1000
 MAX_TAGS: Final = 100
-_CONTENT_RANGE: Final = re.compile(r"(?:bytes[ =])?(\d{1,18})-(\d{1,18})(?:/(?:\d+|\*))?\Z")
-_BACKWARDS: Final = re.compile(r"bytes=(\d{1,18})-(\d{1,18})\Z")
-_NUMBER: Final = re.compile(r"\d{1,18}\Z")
+_CONTENT_RANGE: Final = re.compile(r"(?:bytes[ =])?(\d{1,18})-(\d{1,18})(?:/(?:\d+|\*))?\Z", re.ASCII)
+_BACKWARDS: Final = re.compile(r"bytes=(\d{1,18})-(\d{1,18})\Z", re.ASCII)
+_NUMBER: Final = re.compile(r"\d{1,18}\Z", re.ASCII)
 
 _Made = type[Call]
 _PLAIN: Final[Mapping[tuple[str, ...], Mapping[str, _Made]]] = {
@@ -58,6 +58,8 @@ _ONE: Final[Mapping[str, Mapping[str, _Made]]] = {
 
 def parse(method: str, raw_path: bytes) -> Call:
     """The call these bytes mean. Raises: NoSuchRoute; MethodNotAllowed; BadName; NoUpload."""
+    if b"%00" in raw_path:
+        raise NoSuchRoute("there is nothing at this path")
     parts = segments(raw_path)[1:]
     if any("/" in part or part == ".." for part in parts):
         raise NoSuchRoute("there is nothing at this path")

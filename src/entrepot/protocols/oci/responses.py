@@ -116,14 +116,14 @@ def refused(error: EntrepotError, call: Call | None, base_url: str) -> Response:
 def _errors(error: EntrepotError, code: str) -> list[dict[str, object]]:
     if isinstance(error, MissingReferences):
         said = "is not in this repository; push it first"
-        return [
-            {"code": code, "message": f"{digest} {said}", "detail": {"digest": digest}} for digest in error.digests
-        ]
+        return [{"code": code, "message": f"{digest} {said}", "detail": {"digest": digest}} for digest in error.digests]
     detail: dict[str, object] = {}
     if isinstance(error, InUse):
         detail = {"manifests": list(error.users)}
     elif isinstance(error, WrongOffset):
         detail = {"offset": error.offset}
+    elif isinstance(error, QuotaExceeded):
+        detail = {"why": error.why}
     return [{"code": code, "message": str(error), "detail": detail}]
 
 

@@ -234,6 +234,7 @@ def upgrade() -> None:
         sa.Column("part_size", sa.BigInteger(), nullable=True),
         sa.Column("front", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("hash_state", sa.LargeBinary(), nullable=True),
+        sa.Column("head", sa.LargeBinary(), nullable=True),
         sa.Column("result", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=False),
