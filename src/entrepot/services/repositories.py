@@ -31,6 +31,7 @@ from entrepot.services.repository_places import (
     holds,
     home_of,
     identity_of,
+    is_object,
     missing,
     other_name,
     pushable,
@@ -116,6 +117,8 @@ class Repositories:
         def look_up(tx: Transaction) -> tuple[Repository, Blob, Instant | None] | None:
             repository = repositories.find(tx, canonical(path))
             if repository is None:
+                if not is_object(tx, path):
+                    raise missing(tx, principal, path)
                 return None
             authorize(principal, Action.GET, Resource(repository.project_id, repository.public))
             found = held_blob(tx, repository, named, self.now())

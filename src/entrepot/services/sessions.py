@@ -11,7 +11,7 @@ Who asks for the same bytes again goes on where an earlier session of theirs end
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from entrepot.auth.permissions import authorize
@@ -146,12 +146,12 @@ class Sessions:
 
     async def state(self, caller: Principal, path: str, upload_id: str) -> Session:
         """How far an upload is; all of that is safe. Raises: NoUpload; Denied; Unauthenticated."""
-        upload, _, _ = await self.catalog.read(lambda tx: self._open(tx, caller, path, upload_id))
+        upload, _, _ = await self.catalog.probe(lambda tx: self._open(tx, caller, path, upload_id))
         return _session(upload.id, upload.front if self._is_in_row(upload) else await self.streams.state(upload))
 
     async def cancel(self, caller: Principal, path: str, upload_id: str) -> None:
         """Forget an upload and its bytes. Raises: NoUpload; Conflict while it is being closed."""
-        upload, _, _ = await self.catalog.read(lambda tx: self._open(tx, caller, path, upload_id))
+        upload, _, _ = await self.catalog.probe(lambda tx: self._open(tx, caller, path, upload_id))
         await self.streams.areas.forget(upload.id)
 
     def _is_in_row(self, upload: Upload) -> bool:
@@ -164,7 +164,7 @@ class Sessions:
         QuotaExceeded; DiskFull; TooLarge.
         """
         incoming.check_announced()
-        upload, _, _ = await self.catalog.read(lambda tx: self._open(tx, caller, path, upload_id))
+        upload, _, _ = await self.catalog.probe(lambda tx: self._open(tx, caller, path, upload_id))
         few: list[Piece] = []
         if self._is_in_row(upload):
             _check_start(upload, incoming)
@@ -197,46 +197,41 @@ class Sessions:
         """
         incoming.check_announced()
         few: list[Piece] = []
-        upload, _, _ = await self.catalog.read(lambda tx: self._open(tx, caller, path, upload_id, ended=named))
+        upload, repository, principal = await self.catalog.probe(
+            lambda tx: self._open(tx, caller, path, upload_id, ended=named)
+        )
+        if upload.state == "done":
+            return
         if upload.state == "open" and self._is_in_row(upload):
             _check_start(upload, incoming)
             if await _read_few(incoming, few, FEW_BYTES - upload.front):
                 incoming.check(upload.front, sum(map(len, few)), ended=True)
-                await self._close_row(caller, path, upload, named, few)
+                await self._close_row(upload, repository, principal, named, few)
                 return
         if upload.state == "open" and (incoming.size != 0 or few or incoming.start is not None):
             await self.streams.append(upload, incoming, few)
         async with self._closing.of(upload.id):
-            upload, repository, principal = await self.catalog.read(
+            upload, repository, principal = await self.catalog.probe(
                 lambda tx: self._open(tx, caller, path, upload_id, ended=named)
             )
             if upload.state == "done":
                 return
             if not await self.catalog.write(lambda tx: uploads.claim(tx, upload.id)):
                 raise Busy("the upload is just being closed")
-            await self._complete(upload, repository, principal, named)
+            await self._complete(replace(upload, state="completing"), repository, principal, named)
 
     async def _close_row(
-        self, caller: Principal, path: str, seen: Upload, named: NamedDigest, few: Sequence[Piece]
+        self, upload: Upload, repository: Repository, principal: Principal, named: NamedDigest, few: Sequence[Piece]
     ) -> None:
         """The upload's few bytes, which are in its row, become the repository's in one commit."""
-        data = b"".join([seen.head or b"", *few])
-        async with self._closing.of(seen.id):
-            upload, repository, principal = await self.catalog.read(
-                lambda tx: self._open(tx, caller, path, seen.id, ended=named)
-            )
-            if upload.state == "done":
-                return
-            if upload.front != seen.front:
-                raise WrongOffset(upload.front)
-            room = Room(self.catalog, self.now, upload.project_id, upload.principal_id, upload.id, upload.reserved)
-            claims = Claims(len(data), {named.algorithm: named.hex})
-            try:
-                received = await self.blobs.receive(_whole(data), claims, frozenset(), room)
-            except DigestMismatch:
-                await self.streams.areas.forget(upload.id)
-                raise
-            await self._name(upload, repository, principal, received)
+        data = b"".join([upload.head or b"", *few])
+        claims = Claims(len(data), {named.algorithm: named.hex})
+        try:
+            received = await self.blobs.receive(_whole(data), claims, frozenset(), _Aside(upload.id))
+        except DigestMismatch:
+            await self.streams.areas.forget(upload.id)
+            raise
+        await self._name(upload, repository, principal, received)
 
     async def _complete(self, upload: Upload, repository: Repository, principal: Principal, named: NamedDigest) -> None:
         try:
@@ -252,28 +247,36 @@ class Sessions:
     async def _name(self, upload: Upload, repository: Repository, principal: Principal, received: Received) -> None:
         """The repository has the bytes of the upload, which is over."""
 
-        def hold(tx: Transaction) -> str:
+        def hold(tx: Transaction) -> str | None:
             check_pushable(tx, principal, repository.path)
-            return self._hold(tx, repository, uploads.known(tx, upload.id), received)
+            fresh = uploads.known(tx, upload.id)
+            if fresh.state == "done" and fresh.name == received.blob.digest.hex:
+                return None  # another closed it with the same bytes
+            if fresh.state != upload.state or (upload.is_in_row and fresh.front != upload.front):
+                raise WrongOffset(fresh.front)
+            return self._hold(tx, repository, fresh, received)
 
         try:
             key = await self.catalog.write(hold)
         except EntrepotError as error:
-            await self._unheld(upload.id, received, error)
+            await self._unheld(upload.id, received, error, in_row=upload.is_in_row)
             raise
-        await self.keeping.settle(received, key)
-
-    async def _unheld(self, upload_id: str, received: Received, error: EntrepotError) -> None:
-        """The bytes are no repository's: what may work later finds them again, what never will is gone."""
-        later = isinstance(error, Busy | DiskFull | QuotaExceeded)
-        if received.blob.inline is None and later:
-            await self.blobs.run(self.blobs.driver.restage, received.blob.key, upload_id)
-        else:
+        if key is None:
             await self.blobs.unlink_loser(received)
-        if later:
-            await self.catalog.write(lambda tx: uploads.reopen(tx, upload_id))
         else:
+            await self.keeping.settle(received, key)
+
+    async def _unheld(self, upload_id: str, received: Received, error: EntrepotError, *, in_row: bool) -> None:
+        """The bytes are no repository's: what may work later finds them again, what never will is gone."""
+        later = isinstance(error, Busy | DiskFull | QuotaExceeded | WrongOffset)
+        if in_row or not later:
+            await self.blobs.unlink_loser(received)
+        else:
+            await self.blobs.run(self.blobs.driver.restage, received.blob.key, upload_id)
+        if not later:
             await self.catalog.write(lambda tx: uploads.drop(tx, upload_id))
+        elif not in_row:
+            await self.catalog.write(lambda tx: uploads.reopen(tx, upload_id))
 
     def _hold(self, tx: Transaction, repository: Repository, upload: Upload, received: Received) -> str:
         """Within a commit: the repository has the bytes for two days, or as long as a manifest of its names them."""
@@ -294,14 +297,14 @@ class Sessions:
     ) -> tuple[Upload, Repository, Principal]:
         """An upload, where it goes, and who sends: its address is the right to it, for nobody else who is known.
 
-        `ended`: one that ended with those bytes is found too. Raises: NoUpload; Unauthenticated; Denied.
+        `ended`: one that ended with those bytes, or is just being closed, is found too. Raises: NoUpload; Unauthenticated; Denied.
         """
         upload = uploads.find(tx, upload_id)
         repository = repositories.by_id(tx, upload.place_id or 0) if upload and upload.is_stream else None
         if upload is None or repository is None or repository.path != canonical(path):
             raise NoUpload("no such upload", why="it was closed, cancelled, or expired", advice="begin a new one")
         done = ended and (identity_of(tx, ended) or Digest("0" * 64)).hex == upload.name
-        if upload.state != "open" and not (upload.state == "done" and done):
+        if upload.state != "open" and not (ended and (done or upload.state == "completing")):
             raise NoUpload("no such upload", why="it was closed")
         if caller.id and caller.id != upload.principal_id:
             raise NoUpload("no such upload")
@@ -327,6 +330,17 @@ def _facts_of(principal: Principal, *, sha512: bool = False) -> dict[str, Any]:
 
 def _session(upload_id: str, offset: int) -> Session:
     return Session(str(uuid.UUID(upload_id)), offset)
+
+
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """Where the bytes of a row become a file: beside the upload's own area. Their place in the quota is asked later."""
+
+    upload_id: str
+
+    async def cover(self, size: int) -> str:
+        """As `Reservation.cover`."""
+        return f"{self.upload_id}.{uuid.uuid4().hex}"
 
 
 def _check_start(upload: Upload, incoming: Incoming) -> None:
