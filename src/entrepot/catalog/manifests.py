@@ -148,7 +148,8 @@ _NAMED_BY: Final = Query(
     .limit(bindparam("limit"))
 )  # fmt: skip
 _IS_NAMED: Final = Query(
-    select(reference.c.size)
+    select(literal_column("1"))  # no column that the index does not cover
+    .select_from(reference)
     .where(
         reference.c.digest == bindparam("digest"), reference.c.kind == text("'manifest'"),
         reference.c.place_id == bindparam("place_id"),
