@@ -152,7 +152,7 @@ class Server:
             check_calls(endpoint)
         patient = patient_clock()
         collector = Collector(catalog, blobs, patient, settings.remove_grace_seconds, self._held)
-        expiry = Expiry(catalog, uploads, patient, settings.trash_days * DAY, blobs.is_full)
+        expiry = Expiry(catalog, areas, patient, settings.trash_days * DAY, blobs.is_full)
         self.runner = Runner(
             catalog,
             patient,

@@ -263,7 +263,7 @@ async def test_a_copy_names_what_the_first_does_in_another_repository(catalog: C
     copied = await catalog.read(lambda tx: manifests.find(tx, other, digest_of(1)))
     assert copied
     assert (copied.artifact_type, copied.annotations, copied.created_at) == ("x/a", {"a": "ü"}, NOW + 5)
-    found = await catalog.read(lambda tx: manifests.repositories_naming(tx, digest_of(2)))
+    found = await catalog.read(lambda tx: list(manifests.repositories_naming(tx, digest_of(2))))
     assert found == sorted([made.repository_id, other])
     await catalog.write(lambda tx: manifests.to_trash(tx, made.id, NOW))
-    assert await catalog.read(lambda tx: manifests.repositories_naming(tx, digest_of(2))) == [other]
+    assert await catalog.read(lambda tx: list(manifests.repositories_naming(tx, digest_of(2)))) == [other]

@@ -4,7 +4,7 @@ A live manifest holds its own bytes and all it names by references of kind `mani
 the trash is over, by references of kind `trash`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -344,9 +344,9 @@ def is_named(tx: Transaction, repository_id: int, digest: Digest) -> bool:
     return tx.row(_IS_NAMED, digest=digest.hex, place_id=repository_id) is not None
 
 
-def repositories_naming(tx: Transaction, digest: Digest) -> list[int]:
+def repositories_naming(tx: Transaction, digest: Digest) -> Iterator[int]:
     """Ids of repositories in which a live manifest names those bytes; one probe for each."""
-    found: list[int] = []
-    while row := tx.row(_PLACE_WITH, digest=digest.hex, after=found[-1] if found else -1):
-        found.append(row[0])
-    return found
+    last = -1
+    while row := tx.row(_PLACE_WITH, digest=digest.hex, after=last):
+        last = row[0]
+        yield last

@@ -319,6 +319,13 @@ manifest = Table(
         postgresql_where=text("removed_at IS NULL AND subject IS NOT NULL"),
     ),
     Index(
+        "manifest_removed",
+        "repository_id",
+        "digest",
+        sqlite_where=text("removed_at IS NOT NULL"),
+        postgresql_where=text("removed_at IS NOT NULL"),
+    ),
+    Index(
         "manifest_trash",
         "removed_at",
         sqlite_where=text("removed_at IS NOT NULL"),

@@ -7,10 +7,10 @@ from typing import Final
 
 from entrepot.catalog import accounts, audit, blobs, leases, manifests, objects, parts, uploads, versions
 from entrepot.catalog.database import Catalog, Transaction
-from entrepot.errors import NotFound
+from entrepot.errors import Conflict, NotFound
 from entrepot.failpoints import failpoint
 from entrepot.model import Clock
-from entrepot.services.uploads import Uploads
+from entrepot.services.staging import StagingAreas
 from entrepot.storage.blobs import BlobStore, generation_of
 
 BATCH: Final = 500
@@ -22,7 +22,7 @@ class Expiry:
     """`trash_seconds`: how long a removed or replaced object can be brought back; not at all while the disk is full."""
 
     catalog: Catalog
-    uploads: Uploads
+    areas: StagingAreas
     now: Clock
     trash_seconds: float
     is_full: Callable[[], bool]
@@ -53,8 +53,8 @@ class Expiry:
         expired = await self.catalog.read(lambda tx: uploads.expired(tx, self.now(), BATCH))
         for upload in expired:
             failpoint("sweep.unlinking")
-            with suppress(NotFound):
-                await self.uploads.discard(upload.id)
+            with suppress(NotFound, Conflict):
+                await self.areas.forget(upload.id)
         return len(expired)
 
 

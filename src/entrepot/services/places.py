@@ -1,7 +1,7 @@
 """Where a name lies and whose it is: from what a caller wrote to a bucket and the resource rights are asked on."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -164,11 +164,16 @@ def can_read(
     )
 
 
-def repositories_with(tx: Transaction, digest: Digest, now: Instant) -> list[Repository]:
+def repositories_with(tx: Transaction, digest: Digest, now: Instant) -> Iterator[Repository]:
     """Repositories that have those bytes: a manifest names them, or somebody was told they are there."""
-    told = {int(name) for name in blobs.lease_holders(tx, digest, "repository", now)}
-    ids = [*manifests.repositories_naming(tx, digest), *told]
-    return [found for one in dict.fromkeys(ids) if (found := repositories.by_id(tx, one))]
+    for name in blobs.lease_holders(tx, digest, "repository", now):
+        found = repositories.by_id(tx, int(name))
+        if found:
+            yield found
+    for repository_id in manifests.repositories_naming(tx, digest):
+        found = repositories.by_id(tx, repository_id)
+        if found:
+            yield found
 
 
 def _in_bucket(tx: Transaction, principal: Principal, digest: Digest, now: Instant, project_id: int | None) -> bool:

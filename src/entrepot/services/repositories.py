@@ -24,6 +24,7 @@ from entrepot.services.artifacts import LATEST, Artifacts
 from entrepot.services.keeping import Keeping
 from entrepot.services.places import can_read
 from entrepot.services.repository_places import (
+    ABSENT,
     canonical,
     find,
     held_blob,
@@ -347,7 +348,7 @@ def asked_time(reference: str) -> tuple[str, int | None]:
 
 def _by_digest(tx: Transaction, path: str, named: NamedDigest) -> Place | None:
     digest = identity_of(tx, named)
-    return manifests.open_digest(tx, canonical(path), digest or Digest("0" * 64))
+    return manifests.open_digest(tx, canonical(path), digest or ABSENT)
 
 
 def _by_tag(tx: Transaction, path: str, name: str, second: int | None) -> Place | None:
@@ -355,4 +356,4 @@ def _by_tag(tx: Transaction, path: str, name: str, second: int | None) -> Place 
         return manifests.open_tag(tx, canonical(path), name)
     repository = repositories.find(tx, canonical(path))
     digest = tags.at(tx, repository.id, name, second) if repository else None
-    return manifests.open_digest(tx, canonical(path), digest or Digest("0" * 64))
+    return manifests.open_digest(tx, canonical(path), digest or ABSENT)

@@ -1,6 +1,7 @@
 """Where a repository's name lies and whose it is; what a repository holds, and by which names bytes are known."""
 
 from fnmatch import fnmatchcase
+from typing import Final
 
 from entrepot.auth.permissions import authorize
 from entrepot.catalog import blobs, manifests, objects, projects, repositories, uploads
@@ -11,6 +12,9 @@ from entrepot.names import repository_path
 from entrepot.principals import Action, Principal, Resource
 from entrepot.services.identity import DEFAULT_PROJECT
 from entrepot.services.places import DIGESTS
+
+ABSENT: Final = Digest("0" * 64)
+"""No bytes have it: what a name nobody knows is looked for as."""
 
 
 def canonical(path: str) -> str:

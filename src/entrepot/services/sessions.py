@@ -30,14 +30,14 @@ from entrepot.errors import (
     WrongOffset,
 )
 from entrepot.failpoints import failpoint
-from entrepot.model import Algorithm, Body, Claims, Clock, Digest, NamedDigest, Piece, Repository
+from entrepot.model import Algorithm, Body, Claims, Clock, NamedDigest, Piece, Repository
 from entrepot.principals import Action, Principal, Resource
 from entrepot.services.identity import principal_of
 from entrepot.services.keeping import Keeping
 from entrepot.services.places import can_read
 from entrepot.services.rates import Turns
 from entrepot.services.repositories import LEASE_SECONDS
-from entrepot.services.repository_places import canonical, check_pushable, holder_of, identity_of, pushable
+from entrepot.services.repository_places import ABSENT, canonical, check_pushable, holder_of, identity_of, pushable
 from entrepot.services.room import Room
 from entrepot.services.streaming import LIFE_SECONDS, Incoming, Streams
 from entrepot.storage.blobs import BlobStore, Received
@@ -112,7 +112,7 @@ class Sessions:
 
     async def put(self, principal: Principal, path: str, named: NamedDigest, body: Body, size: int | None) -> None:
         """Bytes in one request. Raises: as `append` and `close`; nothing is kept then."""
-        repository = await self.catalog.write(lambda tx: pushable(tx, principal, path, self.now()))
+        repository = await self._repository(principal, path)
         room = Room(self.catalog, self.now, repository.project_id, principal.id)
         claims = Claims(size, {named.algorithm: named.hex})
         try:
@@ -121,6 +121,13 @@ class Sessions:
             await room.release()
             raise
         await self._keep(principal, repository, received, room)
+
+    async def _repository(self, principal: Principal, path: str) -> Repository:
+        """The repository, made if it is missing."""
+        found = await self.catalog.probe(lambda tx: check_pushable(tx, principal, path))
+        if isinstance(found, Repository):
+            return found
+        return await self.catalog.write(lambda tx: pushable(tx, principal, path, self.now()))
 
     async def _keep(self, principal: Principal, repository: Repository, received: Received, room: Room) -> None:
         def keep(tx: Transaction) -> str:
@@ -297,13 +304,15 @@ class Sessions:
     ) -> tuple[Upload, Repository, Principal]:
         """An upload, where it goes, and who sends: its address is the right to it, for nobody else who is known.
 
-        `ended`: one that ended with those bytes, or is just being closed, is found too. Raises: NoUpload; Unauthenticated; Denied.
+        `ended`: one that ended with those bytes, or is just being closed, is found too.
+
+        Raises: NoUpload; Unauthenticated; Denied.
         """
         upload = uploads.find(tx, upload_id)
         repository = repositories.by_id(tx, upload.place_id or 0) if upload and upload.is_stream else None
         if upload is None or repository is None or repository.path != canonical(path):
             raise NoUpload("no such upload", why="it was closed, cancelled, or expired", advice="begin a new one")
-        done = ended and (identity_of(tx, ended) or Digest("0" * 64)).hex == upload.name
+        done = ended and (identity_of(tx, ended) or ABSENT).hex == upload.name
         if upload.state != "open" and not (ended and (done or upload.state == "completing")):
             raise NoUpload("no such upload", why="it was closed")
         if caller.id and caller.id != upload.principal_id:

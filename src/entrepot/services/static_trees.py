@@ -1,5 +1,6 @@
 """A repository as plain files that any web server hands out: which there are, of what type, and what is in them."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ class StaticTrees:
         """A manifest, what an index names, and what refers to any of them, each once."""
         waiting = [one]
         while waiting:
+            await asyncio.sleep(0)  # others have their turn
             one = waiting.pop()
             if str(one.digest) in found:
                 continue
@@ -151,6 +153,7 @@ class StaticTrees:
         files: list[File] = []
         shown: list[tuple[View, Sequence[str]]] = []
         for tag in tags:
+            await asyncio.sleep(0)
             try:
                 view = await self.views.of(principal, name, tag)
             except NotFound:

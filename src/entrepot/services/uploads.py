@@ -251,12 +251,7 @@ class Uploads:
 
     async def discard(self, upload_id: str) -> None:
         """Forget the upload and its bytes. Raises: NotFound; Conflict while it is being completed."""
-
-        def check(tx: Transaction) -> None:
-            if uploads.known(tx, upload_id).state == "completing":
-                raise Conflict(FINISHED)
-
-        await self.catalog.read(check)
+        await self.catalog.read(lambda tx: _resumable(tx, upload_id))
         await self.areas.forget(upload_id)
 
     async def commit(self, upload_id: str, size: int, sha256: Digest | None) -> Session:

@@ -1,5 +1,6 @@
 """The Singularity views: a call in, a service asked, a response out."""
 
+import asyncio
 import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -41,6 +42,8 @@ from entrepot.services.views import View, Views, md5_of
 PAGE_TAGS: Final = 100
 PAGE_NAMES: Final = 1000
 MOST_FOUND: Final = 100
+MOST_LOOKED: Final = 200
+"""Repositories a search looks into."""
 SHORTEST_SEARCH: Final = 3
 _BASE_URL: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(?:/[A-Za-z0-9._~/-]*)?\Z")
 OfLibrary = ShowContainer | ShowServices | CheckToken | ShowImage | GetImageFile | AskRedirect | Search | ShowNothing
@@ -77,7 +80,8 @@ class Registry(Endpoint[Call]):
         """By a token, a name and a password, or a signed URL; else it is anonymous."""
         if isinstance(call, GetFile):
             path = request.raw_path.decode("latin-1")
-            signer = await self.links.principal(dict(request.query), request.host, path)
+            host = self._base(request).partition("://")[2]
+            signer = await self.links.principal(dict(request.query), host, path)
             if signer:
                 return signer
         return await principal_by(proof_of(request), request, self.identity, self.tokens)
@@ -182,6 +186,7 @@ class Registry(Endpoint[Call]):
         tags, more = await self.views.repositories.tags(principal, name, after, PAGE_TAGS)
         shown = []
         for tag in tags:
+            await asyncio.sleep(0)  # others have their turn
             try:
                 view = await self.views.of(principal, name, tag)
             except NotFound:  # moved or gone meanwhile, or its bytes wait for repair
@@ -228,12 +233,13 @@ class Registry(Endpoint[Call]):
         if len(value) < SHORTEST_SEARCH:
             raise BadRequest(f"a search has at least {SHORTEST_SEARCH} characters")
         images: list[Any] = []
-        after, more = "", True
-        while more and len(images) < MOST_FOUND:
+        after, more, looked = "", True, 0
+        while more and len(images) < MOST_FOUND and looked < MOST_LOOKED:
             names, more = await self.views.repositories.page(principal, after, PAGE_NAMES)
-            for name in (one for one in names if value.lower() in one):
+            fitting = [one for one in names if value.lower() in one][: MOST_LOOKED - looked]
+            for name in fitting:
                 images += await self._found(principal, name, {one for one in arch.split(",") if one})
-            after = names[-1] if names else ""
+            after, looked = names[-1] if names else "", looked + len(fitting)
         return {"entity": [], "collection": [], "container": [], "image": images[:MOST_FOUND]}
 
     async def _found(self, principal: Principal, name: str, archs: set[str]) -> list[Any]:
@@ -241,6 +247,7 @@ class Registry(Endpoint[Call]):
         by_hash: dict[str, tuple[View, list[str]]] = {}
         tags, _ = await self.views.repositories.tags(principal, name, "", PAGE_TAGS)
         for tag in tags:
+            await asyncio.sleep(0)
             try:
                 view = await self.views.of(principal, name, tag)
             except NotFound:

@@ -301,6 +301,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("removed_at IS NULL"),
     )
     op.create_index(
+        "manifest_removed",
+        "manifest",
+        ["repository_id", "digest"],
+        unique=False,
+        sqlite_where=sa.text("removed_at IS NOT NULL"),
+        postgresql_where=sa.text("removed_at IS NOT NULL"),
+    )
+    op.create_index(
         "manifest_subject",
         "manifest",
         ["repository_id", "subject", "digest"],
