@@ -10,11 +10,13 @@ from entrepot.principals import Action
 from entrepot.protocols.api import Api
 from entrepot.protocols.base import Endpoint, check_calls, kinds_of, row_of
 from entrepot.protocols.data import Data
+from entrepot.protocols.oci import Oci
 from entrepot.protocols.ops import Ops
 from entrepot.protocols.ops.endpoint import ERRORS
+from entrepot.protocols.registry import Registry
 from entrepot.protocols.s3 import S3
 
-PROTOCOLS: list[type[Endpoint[Any]]] = [Api, Data, S3, Ops]
+PROTOCOLS: list[type[Endpoint[Any]]] = [Api, Data, S3, Oci, Registry, Ops]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from entrepot.errors import EntrepotError
 from entrepot.protocols.api import responses as api
 from entrepot.protocols.base import KINDS, ErrorTable, row_of
 from entrepot.protocols.data import responses as data
+from entrepot.protocols.oci import responses as oci
+from entrepot.protocols.registry import responses as registry
 from entrepot.protocols.s3 import responses as s3
 
 SERVER_SIDE = ("entrepot.auth", "entrepot.catalog", "entrepot.protocols", "entrepot.services", "entrepot.storage")
@@ -31,7 +33,11 @@ def all_kinds() -> list[type[EntrepotError]]:
     return [kind for kind in found if kind.__module__ == "entrepot.errors" or kind.__module__.startswith(SERVER_SIDE)]
 
 
-@pytest.mark.parametrize("table", [api.ERRORS, data.ERRORS, s3.ERRORS], ids=["api", "data", "s3"])
+@pytest.mark.parametrize(
+    "table",
+    [api.ERRORS, data.ERRORS, s3.ERRORS, oci.ERRORS, registry.ERRORS],
+    ids=["api", "data", "s3", "oci", "registry"],
+)
 def test_no_kind_of_refusal_is_taken_for_a_fault(table: ErrorTable) -> None:
     kinds = all_kinds()
     assert len(kinds) > 25

@@ -174,6 +174,8 @@ def index(base: str) -> dict[str, object]:
             "openapi": f"{base}/api/v1/openapi.json",
             "prominence": f"{base}/prominence/v1",
             "s3": base,
+            "oci": f"{base}/v2/",
+            "registry": f"{base}/registry/",
             "health": f"{base}/readyz",
         },
     }
