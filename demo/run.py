@@ -18,7 +18,7 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from demo import node, trouble, uploads
+from demo import node, registry, trouble, uploads
 from demo.stage import BIN, Failed, Stage, need, shown
 
 Step = tuple[str, Callable[[Stage], str]]
@@ -35,6 +35,7 @@ STEPS: Final[tuple[Step, ...]] = (
     ("one more job", node.hit),
     ("damage in the cache", node.heal_the_cache),
     ("pull", node.pull),
+    ("as a registry", registry.pull_by_other_roads),
     ("damage on the server", trouble.heal_the_server),
     ("kill -9", trouble.kill_the_server),
 )

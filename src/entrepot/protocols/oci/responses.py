@@ -217,4 +217,5 @@ def _digest(digest: NamedDigest) -> Header:
 
 def content_headers(media_type: str, digest: NamedDigest) -> list[Header]:
     """Of bytes going out. They are never changed, whatever a browser would make of them."""
-    return [VERSION, (b"content-type", media_type.encode()), _digest(digest), *SHIELD]
+    saved = (b"content-disposition", b"attachment")
+    return [VERSION, (b"content-type", media_type.encode()), _digest(digest), saved, *SHIELD]
