@@ -83,3 +83,22 @@ def test_an_answer_of_another_server_is_refused() -> None:
 def test_every_status_leads_into_the_tree_of_its_code() -> None:
     for status, kind in STATUSES.items():
         assert any(issubclass(kind, general) for general in CODES.values()), status
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (401, "UNAUTHORIZED", Unauthenticated),
+        (404, "MANIFEST_UNKNOWN", NotFound),
+        (400, "MANIFEST_INVALID", UsageError),
+        (400, "DIGEST_INVALID", DigestMismatch),
+        (416, "BLOB_UPLOAD_INVALID", BadRange),
+        (429, "TOOMANYREQUESTS", Busy),
+        (507, "DENIED", DiskFull),
+    ],
+)
+def test_a_registry_has_its_own_words(status: int, code: str, kind: type[EntrepotError]) -> None:
+    body = msgspec.json.encode({"errors": [{"code": code, "message": "what it says", "detail": {}}]})
+    error = refusal(status, {"content-type": "application/json"}, body, "h")
+    assert (type(error), error.what) == (kind, "what it says")
+    assert type(refusal(status, {"content-type": "application/json"}, b"", "h")) in (kind, UsageError)

@@ -18,6 +18,9 @@ COMMANDS: Final = {
     "ls": Line("entrepot.cli.ls", "ls", "List buckets or names."),
     "inspect": Line("entrepot.cli.inspect", "inspect", "Show everything known about one name."),
     "rm": Line("entrepot.cli.rm", "rm", "Move objects to the trash."),
+    "export-static": Line("entrepot.cli.export_static", "export_static", "Write repositories as static files."),
+    "bundle": Line("entrepot.cli.bundle", "bundle", "Write images into one file."),
+    "load": Line("entrepot.cli.bundle", "load", "Push the images of such a file."),
     "cache": Line("entrepot.cli.cache", "cache", "The node cache: verified blobs on this machine."),
     "serve": Line("entrepot.cli.serve", "serve", "Run the server."),
     "admin": Line("entrepot.cli.admin", "admin", "Users, robots, projects, roles, tokens, keys."),
@@ -29,7 +32,7 @@ COMMANDS: Final = {
 LATER: Final = frozenset(
     """
     run cp mv tag import undelete du why diff share members gc scrub fsck backup restore rebuild migrate doctor
-    export-static bundle load prominence k5 shim
+    prominence k5 shim
     """.split()
 )
 _EPILOG: Final = "The same command again continues. More: entrepot help references, entrepot help settings."

@@ -112,3 +112,41 @@ class CacheStatsReport(msgspec.Struct, frozen=True):
     entries: int
     used: int
     limit: int
+
+
+class ExportReport(msgspec.Struct, frozen=True):
+    """A tree of static files that is as the registry is. `written` and `removed` of its `files` changed."""
+
+    schema: int
+    path: str
+    repositories: int
+    files: int
+    written: int
+    removed: int
+    received: int
+    saved: int
+    seconds: float
+
+
+class BundleReport(msgspec.Struct, frozen=True):
+    """Images in one file."""
+
+    schema: int
+    path: str
+    digest: str
+    size: int
+    images: list[str]
+    received: int
+    saved: int
+    seconds: float
+
+
+class LoadReport(msgspec.Struct, frozen=True):
+    """One image of a bundle that is in the registry now."""
+
+    schema: int
+    ref: str
+    digest: str
+    sent: int
+    saved: int
+    seconds: float

@@ -20,7 +20,8 @@ object:[PROJECT:]BUCKET/KEY   an object, its key taken literally
 object:[PROJECT:]BUCKET/A/    all objects below A/
 sha256:HEX                    a blob you may read
 -                             standard input or output
-NAME:TAG, machine:NAME and docker:// are understood, and not in this version yet.
+NAME[:TAG]                    an image in the registry, for bundle and export-static
+Other commands understand NAME:TAG, machine:NAME and docker://, but not in this version yet.
 `push dir/` sends what is inside, `push dir` the folder.""",
     "settings": """\
 Flag, then ENTREPOT_<FLAG>, then the profile in config.toml, then the default:

@@ -82,11 +82,31 @@ def decoded(reply: Reply, shape: type[T]) -> T:
         ) from error
 
 
+class RegistryProblem(msgspec.Struct, frozen=True):
+    """One error of `/v2` and `/registry`. Source: distribution-spec, error codes."""
+
+    code: str
+    message: str
+
+
+class RegistryProblems(msgspec.Struct, frozen=True):
+    """All of them."""
+
+    errors: list[RegistryProblem]
+
+
 def refusal(status: int, headers: Mapping[str, str], body: bytes | bytearray, host: str) -> EntrepotError:
     """The error that an answer of 300 or more means."""
     if headers.get("content-type", "").startswith("application/problem+json"):
         try:
             return problem_error(msgspec.json.decode(body, type=Problem), status, headers)
+        except msgspec.DecodeError:
+            pass
+    if headers.get("content-type", "") == "application/json":
+        try:
+            # the answer to a HEAD has the type and no body
+            found = msgspec.json.decode(body, type=RegistryProblems) if body else RegistryProblems([])
+            return registry_error(found, status, headers)
         except msgspec.DecodeError:
             pass
     return foreign_error(status, headers, host)
@@ -101,6 +121,17 @@ def problem_error(problem: Problem, status: int, headers: Mapping[str, str]) -> 
     if issubclass(kind, Busy):
         return Busy(problem.message, why=problem.why, advice=advice, retry_after_seconds=retry_after(headers))
     return kind(problem.message, why=problem.why, advice=advice)
+
+
+def registry_error(found: RegistryProblems, status: int, headers: Mapping[str, str]) -> EntrepotError:
+    """The error a registry spoke of. It has one code for many causes, so its status decides."""
+    what = found.errors[0].message if found.errors else f"the registry answered {status}"
+    kind = STATUSES.get(status, EntrepotError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Refused)
+    if found.errors and found.errors[0].code == "DIGEST_INVALID":
+        kind = DigestMismatch
+    if issubclass(kind, Busy):
+        return Busy(what, retry_after_seconds=retry_after(headers))
+    return kind(what, advice="entrepot login" if status == HTTPStatus.UNAUTHORIZED else "")
 
 
 def foreign_error(status: int, headers: Mapping[str, str], host: str) -> EntrepotError:

@@ -12,7 +12,7 @@ import msgspec
 from entrepot.client.answers import decoded
 from entrepot.client.flow import Buffer, Flow, Reply, Request, pause, send, work
 from entrepot.client.plan import Step
-from entrepot.client.reference import BlobRef, ObjectRef
+from entrepot.client.reference import BlobRef, ObjectRef, RepositoryBytes
 from entrepot.errors import Conflict, DigestMismatch, NotFound, Refused
 from entrepot.shapes import (
     BucketRequest,
@@ -92,9 +92,15 @@ def link(ref: ObjectRef, seconds: int) -> Flow[Link]:
     )
 
 
-def url_of(ref: ObjectRef | BlobRef) -> str:
+def url_of(ref: ObjectRef | BlobRef | RepositoryBytes) -> str:
     """Where its bytes are."""
-    return f"{BASE}/blobs/{ref}" if isinstance(ref, BlobRef) else f"{BASE}/objects/{ref.path}"
+    match ref:
+        case ObjectRef():
+            return f"{BASE}/objects/{ref.path}"
+        case BlobRef():
+            return f"{BASE}/blobs/{ref}"
+        case RepositoryBytes():
+            return ref.path
 
 
 def head(ref: ObjectRef | BlobRef) -> Flow[Reply]:

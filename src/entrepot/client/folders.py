@@ -40,7 +40,7 @@ def push_folder(folder: str, to: ObjectRef, options: PushOptions, watcher: Watch
     meter = Meter(watcher, phase="upload", total=sum(entry.size for entry in entries))
     base = to if to.is_prefix else to.below("/")
     flows = [(entry.size, push_file(entry.path, base.below(entry.key), options, meter)) for entry in entries]
-    pushed = yield from _small_together(flows)
+    pushed = yield from small_together(flows)
     return sorted(pushed, key=lambda one: one.ref)
 
 
@@ -99,7 +99,7 @@ def pull_folder(
     yield from work(lambda: _make_folders(folder, names.values()))
     meter = Meter(watcher, phase="download", total=sum(one.size for one in names))
     targets = ((one, os.path.join(folder, name)) for one, name in names.items())
-    pulled = yield from _small_together([(one.size, pull_file(one, path, meter, at_once)) for one, path in targets])
+    pulled = yield from small_together([(one.size, pull_file(one, path, meter, at_once)) for one, path in targets])
     return sorted(pulled, key=lambda one: one.ref)
 
 
@@ -132,7 +132,7 @@ def _make_folders(folder: str, names: Collection[str]) -> None:
             os.makedirs(place or ".", exist_ok=True)
 
 
-def _small_together(flows: "list[tuple[int, Flow[T]]]") -> Flow[list[T]]:
+def small_together(flows: "list[tuple[int, Flow[T]]]") -> Flow[list[T]]:
     """The results: small files side by side, then the large ones alone, each of which takes several connections."""
     results: list[T] = []
     take: Callable[[T], None] = results.append

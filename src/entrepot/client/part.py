@@ -27,7 +27,7 @@ class Sink(Protocol):
         ...
 
     def digest_hex(self) -> str:
-        """The sha256 of all it holds."""
+        """The checksum of all it holds."""
         ...
 
 
@@ -53,15 +53,16 @@ class StreamSink:
 class PartFile:
     """`<target>.part`, locked: always the first bytes of the file without a hole, so the same command continues."""
 
-    def __init__(self, target: str, descriptor: int) -> None:
+    def __init__(self, target: str, descriptor: int, algorithm: str) -> None:
         self.target = target
         self.path = target + SUFFIX
         self._descriptor = descriptor
-        self._hashed = hashlib.sha256()
+        self._algorithm = algorithm
+        self._hashed = hashlib.new(algorithm)
         self.written = 0
 
     @classmethod
-    def open(cls, target: str) -> Self:
+    def open(cls, target: str, algorithm: str = "sha256") -> Self:
         """The part beside `target`, made if there is none. Raises: Busy, if another pull has it; Denied; UsageError."""
         path = target + SUFFIX
         with target_errors(path):
@@ -71,7 +72,7 @@ class PartFile:
                 # another pull may have renamed it between our open and our lock
                 with suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                        return cls(target, descriptor)
+                        return cls(target, descriptor, algorithm)
                 os.close(descriptor)
 
     def resume(self, size: int, moved: Callable[[int], None]) -> int:
@@ -91,8 +92,13 @@ class PartFile:
         with file_errors(self.path):
             os.ftruncate(self._descriptor, 0)
             os.lseek(self._descriptor, 0, os.SEEK_SET)
-        self._hashed = hashlib.sha256()
+        self._hashed = hashlib.new(self._algorithm)
         self.written = 0
+
+    def cut(self, size: int) -> None:
+        """Drop what is behind the first `size` bytes."""
+        with file_errors(self.path):
+            os.ftruncate(self._descriptor, size)
 
     def write(self, buffer: Buffer) -> None:
         """Append the next bytes. Raises: DiskFull."""
@@ -101,12 +107,14 @@ class PartFile:
         self.written += len(buffer)
 
     def digest_hex(self) -> str:
-        """The sha256 of all that is here."""
+        """The checksum of all that is here."""
         return self._hashed.hexdigest()
 
-    def appear(self) -> None:
-        """Give the file its name: the bytes are right."""
+    def appear(self, *, durable: bool = False) -> None:
+        """Give the file its name: the bytes are right. `durable`: they outlast a loss of power first."""
         with file_errors(self.target):
+            if durable:
+                os.fsync(self._descriptor)
             os.rename(self.path, self.target)
 
     def drop(self) -> None:

@@ -11,7 +11,7 @@ from entrepot.client.localfile import LocalFile, check_target, hash_all
 from entrepot.client.part import PartFile, Sink, StreamSink
 from entrepot.client.plan import HASH_FIRST_BYTES, Step, split
 from entrepot.client.progress import Meter
-from entrepot.client.reference import BlobRef, ObjectRef
+from entrepot.client.reference import BlobRef, ObjectRef, RepositoryBytes
 from entrepot.client.results import Pulled
 from entrepot.errors import Conflict, DigestMismatch, EntrepotError, UsageError
 
@@ -22,9 +22,14 @@ AT_ONCE: Final = 4
 class Found:
     """Bytes on the server, before they are fetched."""
 
-    ref: ObjectRef | BlobRef
+    ref: ObjectRef | BlobRef | RepositoryBytes
     digest: str
     size: int
+
+    @property
+    def algorithm(self) -> str:
+        """The one of its digest."""
+        return self.digest.partition(":")[0]
 
     @property
     def file_name(self) -> str:
@@ -43,19 +48,22 @@ def find(ref: ObjectRef | BlobRef) -> Flow[Found]:
     return Found(ref, shape.digest, shape.size)
 
 
-def pull_file(found: Found, target: str, meter: Meter, at_once: int = AT_ONCE) -> Flow[Pulled]:
+def pull_file(
+    found: Found, target: str, meter: Meter, at_once: int = AT_ONCE, *, durable: bool = False
+) -> Flow[Pulled]:
     """`found` as the file `target`, which appears when it is verified. What an earlier pull left is continued.
 
+    `durable`: it outlasts a loss of power.
     Raises: DigestMismatch; DiskFull; Denied; NotFound; UsageError, if no file can appear there; Busy, if another pull
     writes it.
     """
     yield from work(lambda: check_target(target))
     if (yield from work(lambda: _is_there(found, target, meter))):
         return Pulled(str(found.ref), target, found.digest, found.size, 0, found.size)
-    part = yield from work(lambda: PartFile.open(target))
+    part = yield from work(lambda: PartFile.open(target, found.algorithm))
     try:
         saved = yield from _fill(found, part, meter, at_once)
-        yield from work(part.appear)
+        yield from work(lambda: part.appear(durable=durable))
     finally:
         part.close()
     return Pulled(str(found.ref), target, found.digest, found.size, found.size - saved, saved)
@@ -67,7 +75,7 @@ def _fill(found: Found, part: PartFile, meter: Meter, at_once: int) -> Flow[int]
     meter.begin("download", found.size)
     meter.skip("download", saved)
     yield from fetch(found, part, meter, at_once)
-    if saved and f"sha256:{part.digest_hex()}" != found.digest:
+    if saved and f"{found.algorithm}:{part.digest_hex()}" != found.digest:
         # what was here belonged to other bytes
         yield from work(part.restart)
         saved = 0
@@ -104,7 +112,7 @@ def _ranges(found: Found, steps: Iterator[Step], meter: Meter) -> Iterator[Flow[
 def _range(found: Found, step: Step, meter: Meter) -> Flow[Reply]:
     url = api.url_of(found.ref)
     reply = yield from api.get_range(url, step, found.size, str(found.ref), meter.moved("download"))
-    if api.digest_in(reply) not in (None, found.digest):
+    if found.algorithm == "sha256" and api.digest_in(reply) not in (None, found.digest):
         raise Conflict(
             f"{found.ref} became another while it was pulled",
             why="it was overwritten",
@@ -115,7 +123,7 @@ def _range(found: Found, step: Step, meter: Meter) -> Flow[Reply]:
 
 def check(found: Found, sink: Sink) -> None:
     """Nothing. Raises: DigestMismatch, if what came is not what was asked for."""
-    digest = f"sha256:{sink.digest_hex()}"
+    digest = f"{found.algorithm}:{sink.digest_hex()}"
     if digest != found.digest:
         raise DigestMismatch(
             f"{found.ref} came as {digest}, it should be {found.digest}",

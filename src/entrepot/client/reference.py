@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import quote
 
 from entrepot.errors import BadName, Unsupported
-from entrepot.model import Digest
+from entrepot.model import Digest, NamedDigest
 
 ELSEWHERE: Final = ("docker://", "oras://", "s3://", "swift://", "glance://", "http://", "https://")
 DEFAULT_BUCKET: Final = "files"
@@ -59,6 +59,23 @@ class BlobRef:
 
     def __str__(self) -> str:
         return str(self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryBytes:
+    """Bytes of a repository in the registry, by digest; `kind`, `blobs` or `manifests`, says where they are asked."""
+
+    name: str
+    kind: str
+    digest: NamedDigest
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.digest}"
+
+    @property
+    def path(self) -> str:
+        """The path of their URL."""
+        return f"/v2/{self.name}/{self.kind}/{self.digest}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from entrepot.catalog.manifests import Manifest
-from entrepot.errors import BadName, NotFound
+from entrepot.errors import BadName, NoManifest, NotFound
 from entrepot.formats.image_manifest import OCI_INDEX, ImageManifest, parse
 from entrepot.model import NamedDigest
 from entrepot.principals import Principal
 from entrepot.services.repositories import Found, Repositories
 from entrepot.services.views import View, Views
 
-NEVER: Final = frozenset({"manifests", "blobs", "tags", "referrers"})
-"""Components that names in a tree cannot have: its folders are called so."""
+NEVER: Final = frozenset({"manifests", "blobs", "tags", "referrers", "index.html"})
+"""Components that names in a tree cannot have: its own folders and files are called so."""
 PAGE_ITEMS: Final = 1000
 JSON: Final = "application/json"
 OCTETS: Final = "application/octet-stream"
@@ -80,7 +80,10 @@ class StaticTrees:
         images: list[tuple[str, NamedDigest, int, str]] = []
         files: list[File] = []
         for tag in tags:
-            tagged = await self.repositories.manifest(principal, name, tag)
+            try:
+                tagged = await self.repositories.manifest(principal, name, tag)
+            except NoManifest:  # deleted since it was listed
+                continue
             files.append(_manifest(name, tag, tagged))
             images.append((tagged.media_type, tagged.digest, tagged.blob.size, tag))
             await self._collect(principal, name, tagged, found)
@@ -164,11 +167,10 @@ class StaticTrees:
             files.append(Text(f"{folder}/index.html", JSON, pages.manifest(view, urls)))
             if view.content.sif and view.content.sif.definition is not None:
                 files.append(Text(f"{folder}/Singularity", "text/plain", view.content.sif.definition))
-            if linked:
-                files += [
-                    Bytes(f"registry/files/{one.path}", OCTETS, NamedDigest.of(one.blob.digest), one.blob.size)
-                    for one in view.files
-                ]
+            for one in view.files:
+                digest = NamedDigest.of(one.blob.digest)
+                path = f"registry/files/{one.path}" if linked else f"v2/{name}/blobs/{digest}"
+                files.append(Bytes(path, OCTETS, digest, one.blob.size))
         files.append(Text(f"registry/{name}/tags/index.html", JSON, pages.tags(name, tags)))
         files.append(Text(f"registry/{name}/index.html", "text/html", pages.collection(name, shown)))
         return files
