@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from entrepot.catalog.database import Catalog
+from entrepot.catalog.image_schema import metadata
 from entrepot.catalog.postgres import PostgresCatalog
-from entrepot.catalog.schema import metadata
 from entrepot.catalog.sqlite import SqliteCatalog
 from entrepot.catalog.upgrade import upgrade
 

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine
 
 from entrepot.catalog import accounts, blobs, leases, listing, objects, projects, uploads, versions
 from entrepot.catalog.database import Catalog, Transaction
-from entrepot.catalog.schema import metadata
+from entrepot.catalog.image_schema import metadata
 from entrepot.catalog.uploads import Piece
 from entrepot.errors import Conflict, Denied, NotFound, PreconditionFailed, QuotaExceeded
 from entrepot.model import (

@@ -14,7 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 from entrepot.catalog import blobs
 from entrepot.catalog.database import Query, Row, Transaction, text_of, value_of
 from entrepot.catalog.ids import row_id
-from entrepot.catalog.schema import blob, inline_blob, manifest, reference, repository, tag
+from entrepot.catalog.image_schema import manifest, repository, tag
+from entrepot.catalog.schema import blob, inline_blob, reference
 from entrepot.model import Blob, Digest, Instant
 
 KIND: Final = "manifest"

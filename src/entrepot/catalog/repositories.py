@@ -9,8 +9,9 @@ from sqlalchemy.dialects.postgresql import insert
 from entrepot.catalog import blobs, manifests
 from entrepot.catalog.database import Query, Row, Transaction, text_of, value_of
 from entrepot.catalog.ids import row_id
+from entrepot.catalog.image_schema import manifest, repository, tag, tag_move
 from entrepot.catalog.manifests import LIVE
-from entrepot.catalog.schema import manifest, reference, repository, tag, tag_move
+from entrepot.catalog.schema import reference
 from entrepot.errors import Conflict
 from entrepot.model import Instant, Repository
 

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog.database import Query, Transaction
 from entrepot.catalog.ids import first_id, row_id
-from entrepot.catalog.schema import manifest, repository, tag, tag_move
+from entrepot.catalog.image_schema import manifest, repository, tag, tag_move
 from entrepot.model import Digest, Instant
 
 

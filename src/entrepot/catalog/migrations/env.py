@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from entrepot.catalog.schema import metadata
+from entrepot.catalog.image_schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
