@@ -53,6 +53,12 @@ class Place:
 
 _COLUMNS: Final = tuple(column for column in manifest.c if column.name != "removed_at")
 _ANY: Final = Query(select(*_COLUMNS).where(manifest.c.repository_id == bindparam("repository_id"), LIVE).limit(1))
+_EVER: Final = Query(
+    select(manifest.c.id)
+    .where(manifest.c.repository_id == bindparam("repository_id"), text("manifest.removed_at IS NOT NULL"))
+    .union_all(select(manifest.c.id).where(manifest.c.repository_id == bindparam("repository_id"), LIVE))
+    .limit(1)
+)
 _FIND: Final = Query(
     select(*_COLUMNS).where(
         manifest.c.repository_id == bindparam("repository_id"), manifest.c.digest == bindparam("digest"), LIVE
@@ -225,6 +231,11 @@ def find_removed(tx: Transaction, repository_id: int, digest: Digest) -> Manifes
 def in_repository(tx: Transaction, repository_id: int) -> bool:
     """Whether it has any that is live."""
     return tx.row(_ANY, repository_id=repository_id) is not None
+
+
+def ever_in(tx: Transaction, repository_id: int) -> bool:
+    """Whether it has any, or one in its trash."""
+    return tx.row(_EVER, repository_id=repository_id) is not None
 
 
 def open_digest(tx: Transaction, path: str, digest: Digest) -> Place | None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, delete, exists, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from entrepot.catalog import blobs, manifests
+from entrepot.catalog import blobs, manifests, uploads
 from entrepot.catalog.database import Query, Row, Transaction, text_of, value_of
 from entrepot.catalog.ids import row_id
 from entrepot.catalog.image_schema import manifest, repository, tag, tag_move
@@ -41,6 +41,7 @@ _PAGE: Final = Query(
     .order_by(repository.c.path)
     .limit(bindparam("limit"))
 )
+MOST_BELOW: Final = 1000
 FOLDER: Final = repository.c.path + literal_column("'/'")
 """As keys begin: another order than that of names, as `a-b/` comes before `a/`."""
 _FROM_FOLDER: Final = Query(
@@ -50,7 +51,7 @@ _FROM_FOLDER: Final = Query(
 _BELOW: Final = Query(
     select(repository.c.id)
     .where(repository.c.path >= bindparam("start"), repository.c.path < bindparam("stop"))
-    .limit(1)
+    .limit(bindparam("most"))
 )
 _OF_PROJECT: Final = Query(select(repository.c.id).where(repository.c.project_id == bindparam("project_id")))
 _TRASH: Final = Query(
@@ -110,7 +111,7 @@ def from_folder(tx: Transaction, start: str, stop: str, limit: int) -> list[Repo
 
 def is_below(tx: Transaction, first: str) -> bool:
     """Whether some name has that first component, and another."""
-    return tx.row(_BELOW, start=f"{first}/", stop=f"{first}0") is not None
+    return tx.row(_BELOW, start=f"{first}/", stop=f"{first}0", most=1) is not None
 
 
 def remove_empty(tx: Transaction, project_id: int) -> None:
@@ -118,8 +119,19 @@ def remove_empty(tx: Transaction, project_id: int) -> None:
     for (id_,) in tx.rows(_OF_PROJECT, project_id=project_id):
         if manifests.in_repository(tx, id_):
             raise Conflict("the project still has images", advice="delete their manifests first")
-        tx.run(_TRASH, id=id_)
-        for query in _EMPTY:
-            tx.run(query, id=id_)
-        blobs.end_lease(tx, f"repository:{id_}")
-        tx.run(_REMOVE, id=id_)
+        _remove(tx, id_)
+
+
+def remove_empty_below(tx: Transaction, first: str) -> None:
+    """Drop the repositories whose names have that first component, in which nothing ever was, nor is on its way."""
+    for (id_,) in tx.rows(_BELOW, start=f"{first}/", stop=f"{first}0", most=MOST_BELOW):
+        if not manifests.ever_in(tx, id_) and not uploads.of_place(tx, id_):
+            _remove(tx, id_)
+
+
+def _remove(tx: Transaction, id_: int) -> None:
+    tx.run(_TRASH, id=id_)
+    for query in _EMPTY:
+        tx.run(query, id=id_)
+    blobs.end_lease(tx, f"repository:{id_}")
+    tx.run(_REMOVE, id=id_)

@@ -8,7 +8,7 @@ from typing import Final
 from entrepot.auth.permissions import authorize, may
 from entrepot.catalog import blobs, listing, manifests, objects, projects, repositories
 from entrepot.catalog.database import Transaction
-from entrepot.errors import Denied, Hidden, NoBucket, NotFound
+from entrepot.errors import Denied, Hidden, NoBucket, NotFound, ReadOnly
 from entrepot.model import Bucket, Digest, Instant, ObjectName, Repository, VersionId
 from entrepot.principals import Action, Area, AreaKind, Kind, Principal, Resource, Role
 from entrepot.services import sharing
@@ -67,7 +67,12 @@ def _area_of(tx: Transaction, key: str) -> Area:
 def allowed(
     tx: Transaction, principal: Principal, action: Action, name: ObjectName, version: VersionId | None = None
 ) -> tuple[Bucket, Resource]:
-    """The bucket of `name`, if the principal may do that to it. Raises: NotFound; Denied; Unauthenticated."""
+    """The bucket of `name`, if the principal may do that to it.
+
+    Raises: NotFound; Denied; Unauthenticated; ReadOnly for a bucket nobody made.
+    """
+    if name.bucket in VIRTUAL:
+        raise ReadOnly(f"the bucket {name.bucket} only shows what is elsewhere")
     bucket = find_bucket(tx, principal, name.bucket, name.project, anywhere=name.anywhere)
     return bucket, decide(tx, principal, action, bucket, name.key, version)
 

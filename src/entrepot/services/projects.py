@@ -47,6 +47,7 @@ class Projects:
         bytes_ = _quota(quota)
 
         def add(tx: Transaction) -> Project:
+            repositories.remove_empty_below(tx, name)
             if repositories.is_below(tx, name):
                 raise Conflict(f"repositories of project default begin with {name}/", why="they would not be found")
             made = projects.add(tx, name, bytes_, self.now())

@@ -37,6 +37,7 @@ from entrepot.services.repository_places import (
     other_name,
     pushable,
     release,
+    stored,
 )
 from entrepot.storage.blobs import DAY
 
@@ -84,6 +85,8 @@ class Repositories:
             return await self._of_object(principal, path, reference)
         authorize(principal, Action.GET, Resource(place.project_id, place.public))
         if place.media_type is None or place.blob is None:
+            if await self.catalog.probe(lambda tx: stored(tx, path)) is None:
+                return await self._of_object(principal, path, reference)
             raise NoManifest(f"{path} has no manifest {reference}")
         return Found(place.blob, place.media_type, named or NamedDigest.of(place.blob.digest))
 
@@ -116,7 +119,7 @@ class Repositories:
         """
 
         def look_up(tx: Transaction) -> tuple[Repository, Blob, Instant | None] | None:
-            repository = repositories.find(tx, canonical(path))
+            repository = stored(tx, path)
             if repository is None:
                 if not is_object(tx, path):
                     raise missing(tx, principal, path)
@@ -142,7 +145,7 @@ class Repositories:
         """A manifest that names those bytes. Raises: NotFound for the repository; NoManifest; Denied."""
 
         def look_up(tx: Transaction) -> list[Digest] | None:
-            repository = repositories.find(tx, canonical(path))
+            repository = stored(tx, path)
             if repository is None:
                 return None
             authorize(principal, Action.GET, Resource(repository.project_id, repository.public))
@@ -213,7 +216,7 @@ class Repositories:
         """A page of tags in ASCII order, and whether there are more. Raises: NotFound; Denied; Unauthenticated."""
 
         def look_up(tx: Transaction) -> list[str] | None:
-            repository = repositories.find(tx, canonical(path))
+            repository = stored(tx, path)
             if repository is None:
                 return None
             authorize(principal, Action.LIST, Resource(repository.project_id, repository.public))
@@ -243,7 +246,7 @@ class Repositories:
         """
 
         def look_up(tx: Transaction) -> list[Manifest]:
-            repository = repositories.find(tx, canonical(path))
+            repository = stored(tx, path)
             if repository is None:
                 if not self.artifacts.is_readable(tx, principal, path):
                     authorize(principal, Action.GET, Resource(home_of(tx, path).id))
@@ -354,6 +357,6 @@ def _by_digest(tx: Transaction, path: str, named: NamedDigest) -> Place | None:
 def _by_tag(tx: Transaction, path: str, name: str, second: int | None) -> Place | None:
     if second is None:
         return manifests.open_tag(tx, canonical(path), name)
-    repository = repositories.find(tx, canonical(path))
+    repository = stored(tx, path)
     digest = tags.at(tx, repository.id, name, second) if repository else None
     return manifests.open_digest(tx, canonical(path), digest or ABSENT)

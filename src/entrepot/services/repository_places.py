@@ -30,12 +30,19 @@ def home_of(tx: Transaction, path: str) -> Project:
     return (projects.find(tx, first) if slash else None) or projects.known(tx, DEFAULT_PROJECT)
 
 
+def stored(tx: Transaction, path: str) -> Repository | None:
+    """The repository of that name; one with nothing in it gives way to an object of its name."""
+    found = repositories.find(tx, canonical(path))
+    gives_way = found and not manifests.in_repository(tx, found.id) and is_object(tx, path)
+    return None if gives_way else found
+
+
 def find(tx: Transaction, principal: Principal, action: Action, path: str) -> Repository:
     """The repository, if the principal may do that to it.
 
     Raises: NotFound; Denied; Unauthenticated; ReadOnly if it is an object.
     """
-    repository = repositories.find(tx, canonical(path))
+    repository = stored(tx, path)
     if repository is None:
         refusal = missing(tx, principal, path)
         if type(refusal) is NotFound and is_object(tx, path):
@@ -60,7 +67,7 @@ def check_pushable(tx: Transaction, principal: Principal, path: str) -> Reposito
     Raises: Denied; Hidden; Unauthenticated; BadName.
     """
     repository_path(path)
-    found = repositories.find(tx, canonical(path))
+    found = stored(tx, path)
     if found:
         authorize(principal, Action.CREATE, Resource(found.project_id, found.public))
         return found
@@ -124,7 +131,8 @@ def is_immutable(repository: Repository, name: str) -> bool:
 
 def name_of(tx: Transaction, path: str) -> ObjectName | None:
     """The object a repository's name would mean: a project if the first component is one, a bucket, and a key."""
-    home, whole = home_of(tx, path), canonical(path)
+    whole = canonical(path)
+    home = home_of(tx, path) if path == whole else projects.known(tx, DEFAULT_PROJECT)  # `default/` was written
     bucket, slash, key = whole.removeprefix(f"{home.name}/").partition("/")
     return ObjectName(bucket, key, home.name) if slash and key else None
 

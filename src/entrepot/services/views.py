@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -27,6 +28,9 @@ SOURCE: Final = "org.opencontainers.image.source"
 REVISION: Final = "org.opencontainers.image.revision"
 CREATED: Final = "org.opencontainers.image.created"
 MOST_NESTED: Final = 8
+CONTAINERS: Final = frozenset(
+    {"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"}
+)
 _SEGMENT: Final = re.compile(r"[^A-Za-z0-9._-]")
 _EXTENSION: Final = re.compile(r"\.([A-Za-z0-9]{1,10})\Z")
 
@@ -62,6 +66,16 @@ class View:
         return sum(file.blob.size for file in self.files)
 
     @property
+    def is_singularity(self) -> bool:
+        """Whether it is one file that Singularity or Apptainer runs."""
+        return self.is_sif or self.content.media_type == sniff.SQUASHFS
+
+    @property
+    def is_container(self) -> bool:
+        """Whether it is an image of layers, for docker and its kind."""
+        return self.config.media_type in CONTAINERS
+
+    @property
     def is_sif(self) -> bool:
         """Whether it is one Singularity file."""
         return self.content.sif is not None
@@ -89,7 +103,8 @@ class Views:
         files = tuple(self._file(name, tag, layer, blob, content, labels) for layer, blob in layers)
         assert parsed.config
         architecture = content.sif.architecture if content.sif else str(config.get("architecture") or "")
-        created = parsed.annotations.get(CREATED) or str(config.get("created") or "")
+        made = content.sif.created_at if content.sif else 0
+        created = parsed.annotations.get(CREATED) or str(config.get("created") or "") or (_time(made) if made else "")
         return View(
             name, reference, found.digest, found.media_type, parsed.config, files, content, architecture, created,
             labels,
@@ -149,6 +164,10 @@ class Views:
             kind, ending = SQUASHFS, ".simg"
         folder = storage_folder(self.template, {"name": name, "tag": tag, "hash": blob.digest.hex, **_source(labels)})
         return File(blob, kind, title, f"{folder}/{blob.digest.hex}{ending}")
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def storage_folder(template: str, fields: Mapping[str, str]) -> str:

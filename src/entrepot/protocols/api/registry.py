@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from entrepot import shapes
+from entrepot.errors import BadRequest
 from entrepot.principals import Principal
 from entrepot.protocols.api import responses
 from entrepot.protocols.api.bodies import read_shape
@@ -36,6 +37,8 @@ class Registry:
                 changed = await repositories.configure(principal, path, public=wish.public, config=config)
                 return json_response(200, responses.repository_shape(changed))
             case ListTagMoves(path, tag):
+                if not tag:
+                    raise BadRequest("no tag", advice="add ?tag=TAG")
                 moves = await repositories.history(principal, path, tag)
                 return json_response(200, [responses.tag_move(move) for move in moves])
             case Undelete(path):

@@ -25,6 +25,7 @@ from entrepot.errors import (
     NoBucket,
     NotFound,
     PreconditionFailed,
+    ReadOnly,
     Refused,
     TooOften,
     Unauthenticated,
@@ -63,6 +64,7 @@ ERRORS: Final[ErrorTable] = {
     TooOften: (429, ""),
     Busy: (503, ""),
     Unavailable: (503, ""),
+    ReadOnly: (405, ""),
     Refused: (400, ""),
     EntrepotError: (500, ""),
 }
@@ -80,6 +82,8 @@ def refused(error: EntrepotError, request_id: str, principal: Principal) -> Resp
         error = Unauthenticated("log in first", advice="send a token") if stranger else NotFound(UNKNOWN)
     status = row_of(ERRORS, error)[0]
     headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store"), *refusal_headers(error)]
+    if isinstance(error, ReadOnly):
+        headers.append((b"allow", b"GET, HEAD"))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     problem = shapes.Problem(error.code, error.what, status, why=error.why, advice=error.advice, request_id=request_id)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from entrepot.errors import BadRequest, EntrepotError, NoManifest, NotFound
+from entrepot.formats.sif import UNKNOWN
 from entrepot.model import Digest
-from entrepot.principals import Principal
+from entrepot.principals import ANONYMOUS, Principal
 from entrepot.protocols.base import Endpoint, Request, Response
 from entrepot.protocols.browser import SHIELD, shielded
 from entrepot.protocols.credentials import principal_by, proof_of
@@ -31,7 +32,7 @@ from entrepot.protocols.registry.calls import (
     ShowServices,
     ShowTree,
 )
-from entrepot.services.file_links import FileLinks
+from entrepot.services.file_links import FileLinks, is_signed
 from entrepot.services.identity import Identity
 from entrepot.services.objects import Objects
 from entrepot.services.registry_tokens import RegistryTokens
@@ -78,12 +79,8 @@ class Registry(Endpoint[Call]):
 
     async def identify(self, call: Call, request: Request) -> Principal:
         """By a token, a name and a password, or a signed URL; else it is anonymous."""
-        if isinstance(call, GetFile):
-            path = request.raw_path.decode("latin-1")
-            host = self._base(request).partition("://")[2]
-            signer = await self.links.principal(dict(request.query), host, path)
-            if signer:
-                return signer
+        if isinstance(call, GetFile) and is_signed(request.query):
+            return ANONYMOUS  # the URL is the right; what comes beside it is not looked at
         return await principal_by(proof_of(request), request, self.identity, self.tokens)
 
     def refuse(self, error: EntrepotError, request: Request) -> Response:
@@ -163,7 +160,11 @@ class Registry(Endpoint[Call]):
                 return await self._file(principal, Digest(digest), file, request)
 
     async def _file(self, principal: Principal, digest: Digest, file: str, request: Request) -> Response:
-        blob = await self.objects.find_digest(principal, digest)
+        if is_signed(request.query):
+            host, path = self._base(request).partition("://")[2], request.raw_path.decode("latin-1")
+            blob = await self.links.blob(request.query, host, path, digest)
+        else:
+            blob = await self.objects.find_digest(principal, digest)
         what = Representation(blob.size, blob.digest.hex, 0)
         try:
             return await deliver(request, blob, what, self.objects.keeping.open, shielded(FILE_TYPE, file))
@@ -201,7 +202,7 @@ class Registry(Endpoint[Call]):
 
     async def _container(self, principal: Principal, name: str, tag: str, id_: str, request: Request) -> Response:
         view = await self.views.of(principal, name, tag)
-        if len(view.files) != 1 or not _is_called(view, id_):
+        if not view.is_singularity or not _is_called(view, id_):
             raise NotFound("no such container", why="it is no single file, or the id is of another")
         url = (await self._urls(principal, view, request))[0]
         return responses.told(responses.container(view, name, tag, url))
@@ -215,8 +216,11 @@ class Registry(Endpoint[Call]):
             if digest is None:
                 raise
             view = await self.views.with_file(principal, name, Digest(digest.hex))
-        if len(view.files) != 1:
-            raise NotFound("no such image", why="it is no single file")
+        if not view.is_singularity:
+            raise NotFound("no such image", why="it is no Singularity file")
+        asked = request.query.get("arch")
+        if asked and view.architecture not in ("", UNKNOWN, asked):
+            raise NotFound(f"no such image for {asked}", why=f"it is for {view.architecture}")
         return view
 
     async def _redirect(self, principal: Principal, request: Request) -> Response:

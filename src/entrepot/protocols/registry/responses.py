@@ -1,6 +1,7 @@
 """Answers and errors of the Singularity views: JSON of the seed, of shub and of the library, and pages for people."""
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -37,7 +38,7 @@ from entrepot.protocols.browser import SHIELD
 from entrepot.protocols.registry.calls import Page
 from entrepot.services.repositories import descriptor_of
 from entrepot.services.static_trees import Pages
-from entrepot.services.views import View, md5_of
+from entrepot.services.views import File, View, md5_of
 
 MANIFEST_TYPE: Final = "application/vnd.singularity.distribution.manifest.v2+json"
 CONFIG_TYPE: Final = "application/vnd.singularity.container.image.v1+json"
@@ -64,6 +65,7 @@ ERRORS: Final[ErrorTable] = {
     Refused: (400, "UNSUPPORTED"),
     EntrepotError: (500, "UNKNOWN"),
 }
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}\Z")
 _HIDDEN: Final = (401, 403, 400)
 """What a client of shub or the library is told as 404: it knows nothing else."""
 
@@ -191,16 +193,26 @@ def shown(view: View, urls: Sequence[str], base: str) -> dict[str, Any]:
 
 def _commands(view: View, urls: Sequence[str], plain: str) -> list[str]:
     """Lines to copy."""
-    if not view.is_sif:
-        return [f"docker pull {plain}:{view.reference}", f"skopeo copy docker://{plain}:{view.reference} oci:DIR"]
-    digest, host = view.files[0].blob.digest.hex, plain.partition("/")[0]
-    file = f"{view.name.rpartition('/')[2]}.sif"
-    lines = [f"apptainer pull oras://{plain}:{view.reference}"]
-    if view.name.count("/") == 1:
-        lines.append(f"apptainer pull shub://{host}/{view.name}:{view.reference}")
-    lines.append(f"curl -fo {file} '{urls[0]}'")
-    lines.append(f"echo '{digest}  {file}' | sha256sum -c")
+    host, place = plain.partition("/")[0], f"{plain}:{view.reference}"
+    if view.is_container:
+        return [f"docker pull {place}", f"skopeo copy docker://{place} oci:DIR"]
+    lines = [f"apptainer pull oras://{place}"] if view.is_sif else [f"oras pull {place}"]
+    is_public = all("?" not in url for url in urls)
+    if view.is_singularity and is_public and ":" not in host and view.name.count("/") == 1:  # shub:// takes no port
+        lines.append(f"apptainer pull shub://{place}")
+    for file, url in zip(view.files, urls, strict=True):
+        name = _file_name(file, view)
+        lines += [f"curl -fo {name} '{url}'", f"echo '{file.blob.digest.hex}  {name}' | sha256sum -c"]
     return lines
+
+
+def _file_name(file: File, view: View) -> str:
+    """What a shell can call it without quotes."""
+    title = file.title.rpartition("/")[2]
+    if _PLAIN.match(title):
+        return title
+    last = view.name.rpartition("/")[2]
+    return f"{last}.sif" if view.is_sif and not last.endswith(".sif") else last
 
 
 def pages_at(base: str) -> Pages:
