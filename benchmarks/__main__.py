@@ -24,6 +24,7 @@ MEASURES = {
     "startup": "the command line against a bare Python",
     "form": "a form's POST against a PUT",
     "s3": "S3: bodies, small objects, lists, parts and copies, against SeaweedFS and rclone",
+    "oci": "OCI: images of 1 GiB, small images, manifests, closing, tags, memory, against docker-registry",
 }
 SLACK, QUICK_SLACK = 0.1, 0.2
 

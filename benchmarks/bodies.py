@@ -81,11 +81,17 @@ def send_file(connection: socket.socket, path: Path, start: int, size: int) -> N
                     connection.sendall(piece)
 
 
-def send_chunked(connection: socket.socket, path: Path, size: int) -> None:
-    """Bytes of a file in chunks of 32 KiB."""
+def send_repeatedly(connection: socket.socket, path: Path, size: int, times: int) -> None:
+    """Bytes of a file, so many times over."""
+    for _ in range(times):
+        send_file(connection, path, 0, size)
+
+
+def send_chunked(connection: socket.socket, path: Path, size: int, times: int = 1) -> None:
+    """Bytes of a file in chunks of 32 KiB, so many times over."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
         with memoryview(pages) as view:
-            for start in range(0, size, MIB):
+            for start in [*range(0, size, MIB)] * times:
                 vectors: list[memoryview | bytes] = []
                 for at in range(start, min(start + MIB, size), CHUNK):
                     piece = view[at : min(at + CHUNK, size)]
@@ -126,8 +132,7 @@ def put_repeatedly(url: str, path: Path, size: int, times: int) -> Answer:
     """PUT the same bytes of a file so many times over, as one body. Raises: WrongAnswer."""
     with dialled(url) as connection:
         connection.sendall(head_of("PUT", url, Content_Length=str(size * times)))
-        for _ in range(times):
-            send_file(connection, path, 0, size)
+        send_repeatedly(connection, path, size, times)
         return read_answer(connection)
 
 

@@ -82,7 +82,7 @@ def versions() -> dict[str, str]:
         "sqlite": sqlite3.sqlite_version,
         **{name: version(name) for name in PACKAGES},
     }
-    for program in ("docker-registry", "nginx"):
+    for program in ("docker-registry", "nginx", "skopeo"):
         path = program_path(program)
         if path:
             said = subprocess.run(

@@ -1,6 +1,7 @@
 """What every measure is given, and how variants take turns: inside one run, in an order that rotates."""
 
 import os
+import shutil
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import Final
 GIB: Final = 1 << 30
 MIB: Final = 1 << 20
 WARM_BYTES: Final = 64 * MIB
+LARGEST, SMALLER, QUICK = 10 * GIB, 2 * GIB, 256 * MIB
 
 Variant = Callable[[int], float]
 """Does its work on so many bytes (or requests) once; gives what it cost."""
@@ -36,6 +38,13 @@ class Bench:
     def rounds(self) -> int:
         """How often each variant runs."""
         return 3 if self.quick else 5
+
+    def largest(self) -> tuple[int, str]:
+        """Bytes of a very large upload to the disk; and if there is no room for more, why."""
+        if self.quick:
+            return QUICK, ""
+        free = shutil.disk_usage(self.disk).free
+        return (LARGEST, "") if free > 2 * LARGEST else (SMALLER, f" (not 10: {free / GIB:.0f} GiB free)")
 
     def prime(self, size: int) -> None:
         """So many bytes of memory are written and freed: a virtual machine pays for pages it has not touched lately.

@@ -20,7 +20,6 @@ from benchmarks.s3_signed import ask, hear
 
 PART = 8 * MIB
 CONNECTIONS = 8
-SIZE, SMALL_SIZE, QUICK_SIZE = 10 * GIB, 2 * GIB, 256 * MIB
 LATE_SIZE = GIB
 COPIES = 9
 LARGE = f"/{BUCKET}/large"
@@ -82,7 +81,7 @@ class Upload:
 
 def measure(bench: Bench) -> Iterator[Figure]:
     """One upload gives most figures; a second, whose first part is not the first to come, how that one is joined."""
-    size, why = _size(bench)
+    size, why = bench.largest()
     title = f"S3 upload of {size / GIB:g} GiB in parts{why}"
     data = bench.disk / "s3-parts"
     with ours(data) as site:
@@ -105,14 +104,6 @@ def measure(bench: Bench) -> Iterator[Figure]:
         late.send()
         yield from _completed(late, ", part 2 before 1")
     shutil.rmtree(data)
-
-
-def _size(bench: Bench) -> tuple[int, str]:
-    """How large, and why not larger."""
-    if bench.quick:
-        return QUICK_SIZE, ""
-    free = shutil.disk_usage(bench.disk).free
-    return (SIZE, "") if free > 2 * SIZE else (SMALL_SIZE, f" (not 10: {free / GIB:.0f} GiB free)")
 
 
 def _completed(upload: Upload, how: str) -> Iterator[Figure]:

@@ -1,6 +1,7 @@
 """Small objects on 16 connections: requests per second, ours against docker-registry's, both on disk."""
 
 import os
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,9 +25,13 @@ Requests = Callable[[int], bytes]
 """The file of `native/load.c` with so many operations."""
 
 
-def row(request: bytes, body: bytes = ANY) -> bytes:
-    """One request as `load` reads it; the digest its answer's body must have."""
-    return len(request).to_bytes(4, "little") + (body if body is ANY else sha256(body).digest()) + request
+def row(request: bytes, body: bytes = ANY, *, status: int = 0, after: bool = False) -> bytes:
+    """One request as `load` reads it, and what its answer must have: that body, that status (0: any 2xx).
+
+    With `after` it waits for the one before it.
+    """
+    digest = body if body is ANY else sha256(body).digest()
+    return struct.pack("<IHH", len(request), status, after) + digest + request
 
 
 @dataclass(slots=True)

@@ -2,10 +2,11 @@
 
    load PORT CONNECTIONS FILE [INTERVAL_US]
 
-   FILE is a row of: length (4 bytes, little endian), sha256 the body must have (32 bytes; all zero: any), the request.
-   A `@` as the first letter of a target stands for the Location of the answer before. Every answer must be 2xx, and
-   have a Content-Length if it has a body. Requests go out in turn on the connections; one with `@` stays on that of
-   the request before it.
+   FILE is a row of: length (4 bytes), status that the answer must have (2; 0: any 2xx), whether it comes after the
+   request before it (2; 0 or 1), sha256 the body must have (32; all zero: any), the request. Little endian.
+   A `@` as the first letter of a target stands for the last Location of an answer. An answer with a body must have a
+   Content-Length. Requests go out in turn on the connections; one that comes after another, or has `@`, waits for the
+   one before it and stays on its connection. One that an answer closes is made anew for the next request.
    With an interval, the requests are repeated, one each interval, until SIGTERM comes.
    Prints: requests, seconds, and the median, 99th centile and maximum of latency in microseconds. */
 #define OPENSSL_SUPPRESS_DEPRECATED
@@ -30,7 +31,7 @@
 
 enum { ANSWER = 1 << 20, LONGEST = 1 << 22 };
 
-struct request { uint32_t length; const unsigned char *digest; const char *text; };
+struct request { uint32_t length; uint16_t status, after; const unsigned char *digest; const char *text; };
 struct line { pthread_t thread; int number, socket; char location[4096]; };
 
 static struct request *requests;
@@ -62,9 +63,11 @@ static void read_requests(const char *path) {
         if (request_count == room) requests = realloc(requests, (room *= 2) * sizeof *requests);
         struct request *one = &requests[request_count++];
         memcpy(&one->length, at, 4);
-        one->digest = (const unsigned char *)at + 4;
-        one->text = at + 36;
-        at += 36 + one->length;
+        memcpy(&one->status, at + 4, 2);
+        memcpy(&one->after, at + 6, 2);
+        one->digest = (const unsigned char *)at + 8;
+        one->text = at + 40;
+        at += 40 + one->length;
     }
 }
 
@@ -94,6 +97,7 @@ static const char *marked(const struct request *one) {
 /* The request with its `@` replaced by the last Location. */
 static void ask(struct line *line, const struct request *one, char *room) {
     const char *mark = marked(one);
+    if (line->socket < 0) line->socket = dial();
     if (!mark) {
         put(line->socket, one->text, one->length);
         return;
@@ -146,12 +150,18 @@ static void hear(struct line *line, const struct request *one, char *answer) {
             body = length && one->text[0] != 'H' ? strtoul(length, NULL, 10) : 0;
         }
     } while (!head || have < head + body);
-    if (answer[9] != '2') {
+    int status = atoi(answer + 9);
+    if (one->status ? status != one->status : status / 100 != 2) {
         fprintf(stderr, "%.*s\n", (int)have, answer);
         exit(5);
     }
-    keep_location(line, answer);
     check_body(one, answer + head, body);
+    answer[head] = 0;
+    keep_location(line, answer);
+    if (header(answer, "\r\nconnection: close")) {
+        close(line->socket);
+        line->socket = -1;
+    }
 }
 
 static void exchange(struct line *line, size_t number, char *answer, char *room) {
@@ -162,7 +172,7 @@ static void exchange(struct line *line, size_t number, char *answer, char *room)
     if (slot < latency_room) latencies[slot] = (now() - began) * 1e6;
 }
 
-static int follows(size_t number) { return marked(&requests[number]) != NULL; }
+static int follows(size_t number) { return requests[number].after || marked(&requests[number]); }
 
 static void *work(void *argument) {
     struct line *line = argument;
