@@ -132,7 +132,7 @@ def page(
     With a delimiter, names that have it after the prefix are folded to one `CommonPrefix`. A marker that is itself
     such a prefix passes over all it folds.
     """
-    start = max(prefix, _after(prefix, after, delimiter)) if after else prefix
+    start = max(prefix, behind(prefix, after, delimiter)) if after else prefix
     values = {"bucket": found.id, "start": start, "stop": successor(prefix), "limit": limit + 1, "now": now}
     items: list[StoredObject | CommonPrefix]
     if delimiter:
@@ -163,7 +163,7 @@ def version_page(
     if after:
         folded = delimiter and after.startswith(prefix) and after.find(delimiter, len(prefix)) >= 0
         whole = after_version is None or folded
-        start = max(prefix, _after(prefix, after, delimiter) if whole else after)
+        start = max(prefix, behind(prefix, after, delimiter) if whole else after)
         before = after_version if after_version is not None and start == after else MAX_VERSION
     last = after if before != MAX_VERSION else None
     batch = FIRST_BATCH if delimiter else limit + 1
@@ -199,7 +199,7 @@ def upload_page(
     items: list[Upload | CommonPrefix] = []
     start, start_id, stop = prefix, "", successor(prefix)
     if after >= prefix and after:
-        folded = _after(prefix, after, delimiter) if delimiter else ""
+        folded = behind(prefix, after, delimiter) if delimiter else ""
         start, start_id = (folded, "") if folded > after + "\x01" else (after, after_id or LAST_ID)
     batch = FIRST_BATCH if delimiter else limit + 1
     while start < stop and len(items) <= limit:
@@ -230,7 +230,7 @@ def _version_page(items: list[tuple[StoredObject | CommonPrefix, bool]], limit: 
     return VersionPage(shown, _marker(last), last.version_id or "null" if isinstance(last, StoredObject) else "")
 
 
-def _after(prefix: str, after: str, delimiter: str) -> str:
+def behind(prefix: str, after: str, delimiter: str) -> str:
     """Where to go on after that marker; past all that its common prefix folds."""
     at = after.find(delimiter, len(prefix)) if delimiter and after.startswith(prefix) else -1
     return successor(after[: at + len(delimiter)]) if at >= 0 else after + "\x01"

@@ -18,9 +18,10 @@ from entrepot.formats.content import Content
 from entrepot.formats.image_manifest import EMPTY_TYPE, OCI_MANIFEST
 from entrepot.formats.sif import CONFIG_TYPE, config_of
 from entrepot.model import Algorithm, Blob, Clock, Digest, NamedDigest, StoredObject
-from entrepot.principals import Principal
+from entrepot.principals import Action, Principal
 from entrepot.services.contents import Contents
 from entrepot.services.objects import Objects
+from entrepot.services.places import VIRTUAL, allowed
 from entrepot.services.repository_places import name_of
 
 LATEST: Final = "latest"
@@ -63,11 +64,16 @@ class Artifacts:
         name = name_of(tx, path)
         if name is None:
             raise NotFound(f"no repository {path}")
-        found = self.objects.look_up(tx, principal, name)
-        if second is None or found[0].created_at < second + 1:
-            return found
-        earlier = self._versions(tx, path)
-        past = next((one for one in earlier if one[0].created_at < second + 1), None)
+        if second is None or name.bucket in VIRTUAL:
+            return self.objects.look_up(tx, principal, name)
+        allowed(tx, principal, Action.GET, name)
+        try:
+            found = self.objects.look_up(tx, principal, name)
+            if found[0].created_at < second + 1:
+                return found
+        except NotFound:  # it was deleted since, perhaps
+            pass
+        past = next((one for one in self._versions(tx, path) if one[0].created_at < second + 1), None)
         if past is None:
             raise NoManifest(f"{path} was not there then")
         return past

@@ -1,4 +1,8 @@
-"""URLs of files that need no header: plain for what all may read, else signed for an hour."""
+"""URLs of files that need no header: plain for what all may read, else signed for an hour.
+
+A signed one speaks for whoever it was made for, with the groups and the job of its token: when it is used, its right is
+looked up again.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,11 +10,10 @@ from typing import Final
 from urllib.parse import quote
 
 from entrepot.auth import signed_path
-from entrepot.catalog import blobs
-from entrepot.errors import BadRequest, NotFound, Unauthenticated
-from entrepot.model import Blob, Clock, Digest
+from entrepot.errors import NotFound, Unauthenticated
+from entrepot.model import Clock, Digest
 from entrepot.principals import ANONYMOUS, Principal
-from entrepot.services.identity import DEFAULT_PROJECT, Identity
+from entrepot.services.identity import DEFAULT_PROJECT, Identity, principal_of
 from entrepot.services.objects import Objects
 from entrepot.services.places import can_read
 
@@ -34,26 +37,21 @@ class FileLinks:
         if open_ or not principal.id:
             return url
         key_id, secret = await self.identity.hidden_key(principal, DEFAULT_PROJECT)
-        return f"{url}?{signed_path.sign(secret, key_id, host, raw_path, int(self.now()) + SIGNED_SECONDS)}"
+        fields = {"key": key_id, "until": str(int(self.now()) + SIGNED_SECONDS)}
+        if principal.groups:
+            fields["groups"] = ",".join(principal.groups)
+        if principal.job:
+            fields["job"] = principal.job
+        return f"{url}?{signed_path.sign(secret, host, raw_path, fields)}"
 
-    async def blob(self, query: Mapping[str, str], host: str, raw_path: str, digest: Digest) -> Blob:
-        """The bytes a signed URL is of: its maker could read them, and is still enabled.
-
-        Raises: Unauthenticated for a wrong signature; Denied for an expired one; BadRequest; NotFound.
-        """
-        if not query.keys() >= set(signed_path.FIELDS) or not query["until"].isdecimal():
-            raise BadRequest("the signature of the URL is not complete")
+    async def principal(self, query: Mapping[str, str], host: str, raw_path: str) -> Principal | None:
+        """Whom a signed URL speaks for; None if it is not signed. Raises: Unauthenticated; Denied; BadRequest."""
+        if not signed_path.is_signed(query):
+            return None
         try:
-            _, secret = await self.identity.of_access_key(query["key"])
+            key, secret = await self.identity.of_access_key(query.get("key", ""))
         except NotFound:
             raise Unauthenticated("the signature of the URL is wrong") from None
         signed_path.verify(secret, query, host, raw_path, self.now())
-        found = await self.objects.catalog.probe(lambda tx: blobs.find(tx, digest))
-        if found is None:
-            raise NotFound(f"no blob {digest}")
-        return found
-
-
-def is_signed(query: Mapping[str, str]) -> bool:
-    """Whether a URL brings a signature of its own."""
-    return bool(query.keys() & set(signed_path.FIELDS))
+        groups = tuple(filter(None, query.get("groups", "").split(",")))
+        return principal_of(key.account, groups, query.get("job") or None, project=key.project)

@@ -14,7 +14,7 @@ from entrepot.catalog import audit, blobs, manifests, repositories, tags
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.manifests import Manifest, Place
 from entrepot.catalog.tags import Move
-from entrepot.errors import BadName, InUse, NoBlob, NoManifest, NotFound
+from entrepot.errors import BadName, Denied, InUse, NoBlob, NoManifest, NotFound, Unauthenticated
 from entrepot.failpoints import failpoint
 from entrepot.formats.image_manifest import OCI_MANIFEST
 from entrepot.model import Blob, Clock, Digest, Instant, NamedDigest, Repository
@@ -107,9 +107,9 @@ class Repositories:
         """A name that is no object's either is refused as one that the caller may not know of."""
         try:
             yield
-        except (NoManifest, NoBlob):
+        except (NoManifest, NoBlob, Unauthenticated):
             raise
-        except NotFound:
+        except (NotFound, Denied):
             raise await self.catalog.probe(lambda tx: missing(tx, principal, path)) from None
 
     async def blob(self, principal: Principal, path: str, named: NamedDigest, *, telling: bool = False) -> Blob:

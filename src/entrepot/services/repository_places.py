@@ -30,6 +30,13 @@ def home_of(tx: Transaction, path: str) -> Project:
     return (projects.find(tx, first) if slash else None) or projects.known(tx, DEFAULT_PROJECT)
 
 
+def is_open(tx: Transaction, path: str) -> bool:
+    """Whether that name means an object that everybody may read."""
+    name = name_of(tx, path)
+    bucket = projects.find_bucket(tx, name.project or "", name.bucket) if name else None
+    return bucket is not None and bucket.is_open and is_object(tx, path)
+
+
 def stored(tx: Transaction, path: str) -> Repository | None:
     """The repository of that name; one with nothing in it gives way to an object of its name."""
     found = repositories.find(tx, canonical(path))
@@ -72,7 +79,7 @@ def check_pushable(tx: Transaction, principal: Principal, path: str) -> Reposito
         authorize(principal, Action.CREATE, Resource(found.project_id, found.public))
         return found
     home = home_of(tx, path)
-    authorize(principal, Action.CREATE, Resource(home.id))
+    authorize(principal, Action.CREATE, Resource(home.id, is_open(tx, path)))
     if is_object(tx, path):
         raise Conflict(f"{path} is the name of an object", why="it can be pulled, and is put by other ways")
     return home

@@ -37,6 +37,7 @@ MANIFEST: Final = "manifest.json"
 CONFIG: Final = "config.json"
 MOST_NESTED: Final = 4
 SEEN_AT_ONCE: Final = 64
+MAX_TITLE_BYTES: Final = 255
 
 
 def as_object(digest: Digest, size: int, md5: str | None) -> StoredObject:
@@ -87,9 +88,7 @@ class Shown:
         if name.bucket == DIGESTS:
             return self._digests(tx, principal, prefix, after, limit)
         items: list[StoredObject | CommonPrefix] = []
-        start = max(prefix, after + "\x01" if after else "")
-        if delimiter and after.startswith(prefix) and after.endswith(delimiter):
-            start = listing.successor(after)
+        start = max(prefix, listing.behind(prefix, after, delimiter)) if after else prefix
         last = ""
         while (found := self._first(tx, principal, prefix, start)) is not None:
             if len(items) == limit:
@@ -267,7 +266,12 @@ def _names(parsed: ImageManifest) -> list[str]:
 
 
 def _is_safe(title: str) -> bool:
-    return bool(title) and title.isprintable() and title not in (".", "..") and not title.startswith("layer-")
+    return (
+        0 < len(title.encode()) <= MAX_TITLE_BYTES
+        and title.isprintable()
+        and title not in (".", "..")
+        and not title.startswith("layer-")
+    )
 
 
 def _folders(parsed: ImageManifest) -> list[tuple[str, Descriptor]]:

@@ -110,6 +110,11 @@ class Views:
             labels,
         )  # fmt: skip
 
+    async def sum_of(self, view: View, algorithm: Algorithm) -> str:
+        """That checksum of its only file; read from the bytes the first time somebody asks. Raises: NotFound."""
+        blob = await self.repositories.keeping.learned(view.files[0].blob, algorithm)
+        return blob.checksums[algorithm]
+
     async def with_file(self, principal: Principal, name: str, digest: Digest) -> View:
         """What has that layer. Raises: as `of`."""
         reference = await self.repositories.naming(principal, name, digest)

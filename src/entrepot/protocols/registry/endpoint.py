@@ -2,13 +2,14 @@
 
 import asyncio
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from entrepot.errors import BadRequest, EntrepotError, NoManifest, NotFound
+from entrepot.errors import BadRequest, EntrepotError, NoBlob, NoManifest, NotFound
 from entrepot.formats.sif import UNKNOWN
-from entrepot.model import Digest
-from entrepot.principals import ANONYMOUS, Principal
+from entrepot.model import Algorithm, Digest
+from entrepot.principals import Principal
 from entrepot.protocols.base import Endpoint, Request, Response
 from entrepot.protocols.browser import SHIELD, shielded
 from entrepot.protocols.credentials import principal_by, proof_of
@@ -32,13 +33,13 @@ from entrepot.protocols.registry.calls import (
     ShowServices,
     ShowTree,
 )
-from entrepot.services.file_links import FileLinks, is_signed
+from entrepot.services.file_links import FileLinks
 from entrepot.services.identity import Identity
 from entrepot.services.objects import Objects
 from entrepot.services.registry_tokens import RegistryTokens
 from entrepot.services.sessions import Sessions
 from entrepot.services.static_trees import StaticTrees, as_json
-from entrepot.services.views import View, Views, md5_of
+from entrepot.services.views import REVISION, View, Views
 
 PAGE_TAGS: Final = 100
 PAGE_NAMES: Final = 1000
@@ -79,8 +80,11 @@ class Registry(Endpoint[Call]):
 
     async def identify(self, call: Call, request: Request) -> Principal:
         """By a token, a name and a password, or a signed URL; else it is anonymous."""
-        if isinstance(call, GetFile) and is_signed(request.query):
-            return ANONYMOUS  # the URL is the right; what comes beside it is not looked at
+        if isinstance(call, GetFile):
+            host, path = self._base(request).partition("://")[2], request.raw_path.decode("latin-1")
+            signer = await self.links.principal(request.query, host, path)
+            if signer:
+                return signer  # a token beside it is not looked at
         return await principal_by(proof_of(request), request, self.identity, self.tokens)
 
     def refuse(self, error: EntrepotError, request: Request) -> Response:
@@ -160,11 +164,7 @@ class Registry(Endpoint[Call]):
                 return await self._file(principal, Digest(digest), file, request)
 
     async def _file(self, principal: Principal, digest: Digest, file: str, request: Request) -> Response:
-        if is_signed(request.query):
-            host, path = self._base(request).partition("://")[2], request.raw_path.decode("latin-1")
-            blob = await self.links.blob(request.query, host, path, digest)
-        else:
-            blob = await self.objects.find_digest(principal, digest)
+        blob = await self.objects.find_digest(principal, digest)
         what = Representation(blob.size, blob.digest.hex, 0)
         try:
             return await deliver(request, blob, what, self.objects.keeping.open, shielded(FILE_TYPE, file))
@@ -201,11 +201,23 @@ class Registry(Endpoint[Call]):
         return [await self.links.url(principal, one.blob.digest, one.path, scheme, host) for one in view.files]
 
     async def _container(self, principal: Principal, name: str, tag: str, id_: str, request: Request) -> Response:
-        view = await self.views.of(principal, name, tag)
-        if not view.is_singularity or not _is_called(view, id_):
-            raise NotFound("no such container", why="it is no single file, or the id is of another")
+        view = await (self._called(principal, name, id_) if id_ else self.views.of(principal, name, tag))
+        if not view.is_singularity:
+            raise NotFound("no such container", why="it is no Singularity file")
         url = (await self._urls(principal, view, request))[0]
         return responses.told(responses.container(view, name, tag, url))
+
+    async def _called(self, principal: Principal, name: str, id_: str) -> View:
+        """The container with that md5 or sha1, or built from that commit; the newest tags are not looked at first."""
+        kind = Algorithm.MD5 if len(id_) == Algorithm.MD5.hex_length else Algorithm.SHA1
+        tags, _ = await self.views.repositories.tags(principal, name, "", PAGE_TAGS)
+        for tag in tags:
+            await asyncio.sleep(0)
+            with suppress(NoManifest, NoBlob):
+                view = await self.views.of(principal, name, tag)
+                if view.is_singularity and id_ in (view.labels.get(REVISION), await self.views.sum_of(view, kind)):
+                    return view
+        raise NotFound("no such container", why="no file of it has that id")
 
     async def _image(self, principal: Principal, name: str, tag: str, request: Request) -> View:
         arch = request.query.get("arch") or "amd64"
@@ -262,11 +274,6 @@ class Registry(Endpoint[Call]):
 
     def _base(self, request: Request) -> str:
         return self.public_url or request.base_url
-
-
-def _is_called(view: View, id_: str) -> bool:
-    """Whether that id, if there is one, is of the file: its md5, or the commit it was built from."""
-    return not id_ or id_ in (md5_of(view.files[0].blob), view.labels.get("org.opencontainers.image.revision"))
 
 
 def _for_people(request: Request) -> bool:

@@ -80,7 +80,9 @@ def _library(parts: list[str], method: str) -> Call:
             return ShowImage(*_tagged("/".join(rest)))
         case ["v1", "imagefile", *rest] if any(rest):
             return GetImageFile(*_tagged("/".join(rest)))
-        case ["v1", ("entities" | "collections" | "containers" | "tags"), *_] if method in ("GET", "HEAD", "POST"):
+        case ["v1", ("entities" | "collections" | "containers" | "tags"), *_]:
+            if method not in ("GET", "HEAD", "POST"):
+                raise MethodNotAllowed("GET, HEAD, POST")
             return ShowNothing(method == "POST")
         case _:
             raise NoSuchRoute("there is nothing at this path")
