@@ -52,7 +52,7 @@ _OPEN: Final = Query(
 _KEPT: Final = Query(
     select(*COLUMNS, _V.marker, *blobs.COLUMNS)
     .select_from(
-        object_version.join(blob, (blob.c.digest == _V.digest) & blobs.PRESENT).outerjoin(
+        object_version.outerjoin(blob, (blob.c.digest == _V.digest) & blobs.PRESENT).outerjoin(
             inline_blob, inline_blob.c.key == blob.c.key
         )
     )
@@ -186,11 +186,11 @@ def find_with_blob(
     return stored, blobs.blob_of(row) if row and row[0] else None
 
 
-def kept(tx: Transaction, found: Bucket, key: str, limit: int) -> list[tuple[StoredObject, Blob]]:
-    """The versions kept beside the live one that have their bytes, the newest first."""
+def kept(tx: Transaction, found: Bucket, key: str, limit: int) -> list[tuple[StoredObject, Blob | None]]:
+    """The versions kept beside the live one, the newest first; a marker has no bytes, nor has what waits for repair."""
     width = len(COLUMNS) + 1
     rows = tx.rows(_KEPT, wanted_bucket=found.id, wanted_name=key, limit=limit)
-    return [(version_of(found, row[:width]), blobs.blob_of(row[width:])) for row in rows]
+    return [(version_of(found, row[:width]), blobs.blob_of(row[width:]) if row[width] else None) for row in rows]
 
 
 def check_not_deleted(tx: Transaction, found: Bucket, key: str) -> None:

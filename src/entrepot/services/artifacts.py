@@ -74,11 +74,11 @@ class Artifacts:
         except NotFound:  # it was deleted since, perhaps
             pass
         past = next((one for one in self._versions(tx, path) if one[0].created_at < second + 1), None)
-        if past is None:
+        if past is None or past[1] is None:
             raise NoManifest(f"{path} was not there then")
-        return past
+        return past[0], past[1]
 
-    def _versions(self, tx: Transaction, path: str) -> list[tuple[StoredObject, Blob]]:
+    def _versions(self, tx: Transaction, path: str) -> list[tuple[StoredObject, Blob | None]]:
         """Earlier versions that the bucket keeps, the newest first; the reading of the name was allowed."""
         name = name_of(tx, path)
         bucket = projects.find_bucket(tx, name.project or "", name.bucket) if name else None
@@ -91,8 +91,10 @@ class Artifacts:
         artifact = await self.find(principal, path, second)
         if named is None or _is_called(artifact.manifest, named):
             return artifact
-        for found in await self.catalog.read(lambda tx: self._versions(tx, path)):
-            past = await self._made(*found)
+        for stored, blob in await self.catalog.read(lambda tx: self._versions(tx, path)):
+            if blob is None:
+                continue
+            past = await self._made(stored, blob)
             if _is_called(past.manifest, named):
                 return past
         raise NoManifest(f"{path} has no manifest {named}")
@@ -104,6 +106,8 @@ class Artifacts:
             if _is_called(one, named):
                 return one
         for stored, blob in await self.catalog.read(lambda tx: self._versions(tx, path)):
+            if blob is None:
+                continue
             if _is_called(blob, named):
                 return blob
             past = await self._made(stored, blob)

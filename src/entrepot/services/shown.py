@@ -266,12 +266,8 @@ def _names(parsed: ImageManifest) -> list[str]:
 
 
 def _is_safe(title: str) -> bool:
-    return (
-        0 < len(title.encode()) <= MAX_TITLE_BYTES
-        and title.isprintable()
-        and title not in (".", "..")
-        and not title.startswith("layer-")
-    )
+    fits = 0 < len(title.encode()) <= MAX_TITLE_BYTES and title.isprintable()
+    return fits and title not in (".", "..") and not title.startswith("layer-")
 
 
 def _folders(parsed: ImageManifest) -> list[tuple[str, Descriptor]]:
