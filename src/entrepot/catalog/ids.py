@@ -9,6 +9,7 @@ from entrepot.model import Instant
 
 _MICROSECONDS: Final = 1_000_000
 _PROCESS_BITS: Final = 10
+MOST: Final = 2**63 - 1
 
 
 class _RowIds:
@@ -38,8 +39,8 @@ def row_id(now: Instant) -> int:
 
 
 def first_id(at: Instant) -> int:
-    """The smallest number `row_id` gives at that moment or later."""
-    return int(at * _MICROSECONDS) << _PROCESS_BITS
+    """The smallest number `row_id` gives at that moment or later; of a time no row has, the nearest number."""
+    return min(max(int(at * _MICROSECONDS) << _PROCESS_BITS, 0), MOST)
 
 
 def text_id() -> str:

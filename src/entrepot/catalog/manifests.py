@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, exists, func, literal_column, select, text, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, exists, func, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from entrepot.catalog import blobs
@@ -196,6 +196,15 @@ _MANIFESTS_NAMED: Final = Query(
     )
     .where(*_MINE, reference.c.digest != bindparam("own"))
 )
+_DIGESTS_NAMED: Final = Query(select(reference.c.digest).where(*_MINE))
+_NAMED: Final[Select[Any]] = (
+    select(literal_column("1"))
+    .select_from(reference.join(repository, repository.c.id == reference.c.place_id))
+    .where(reference.c.digest == bindparam("digest"), reference.c.kind == text("'manifest'"))
+    .limit(1)
+)
+_NAMED_IN: Final = Query(_NAMED.where(repository.c.project_id == bindparam("project_id")))
+_NAMED_PUBLICLY: Final = Query(_NAMED.where(repository.c.public == 1))
 _PLACE_WITH: Final = Query(
     select(reference.c.place_id)
     .where(
@@ -298,6 +307,18 @@ def manifests_named(tx: Transaction, found: Manifest) -> list[Digest]:
         _MANIFESTS_NAMED, kind=KIND, owner_id=found.id, repository_id=found.repository_id, own=found.digest.hex
     )
     return [Digest(row[0]) for row in rows]
+
+
+def digests_named(tx: Transaction, manifest_id: int) -> list[Digest]:
+    """What a live manifest names, and itself."""
+    return [Digest(row[0]) for row in tx.rows(_DIGESTS_NAMED, kind=KIND, owner_id=manifest_id)]
+
+
+def is_named_in(tx: Transaction, digest: Digest, project_id: int | None) -> bool:
+    """Whether a live manifest of some repository of that project names those bytes; None: of a public one."""
+    if project_id is None:
+        return tx.row(_NAMED_PUBLICLY, digest=digest.hex) is not None
+    return tx.row(_NAMED_IN, digest=digest.hex, project_id=project_id) is not None
 
 
 def bytes_alone(tx: Transaction, manifest_id: int) -> int:

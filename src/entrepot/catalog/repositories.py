@@ -57,8 +57,9 @@ _OF_PROJECT: Final = Query(select(repository.c.id).where(repository.c.project_id
 _TRASH: Final = Query(
     delete(reference).where(reference.c.place_id == bindparam("id"), reference.c.kind == text("'trash'"))
 )
-_EMPTY: Final = tuple(
-    Query(delete(table).where(table.c.repository_id == bindparam("id"))) for table in (manifest, tag, tag_move)
+_EMPTY: Final = (
+    Query(delete(manifest).where(manifest.c.repository_id == bindparam("id"), text("manifest.removed_at IS NOT NULL"))),
+    *(Query(delete(table).where(table.c.repository_id == bindparam("id"))) for table in (tag, tag_move)),
 )
 _REMOVE: Final = Query(delete(repository).where(repository.c.id == bindparam("id")))
 

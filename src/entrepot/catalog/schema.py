@@ -272,6 +272,7 @@ lease = Table(
     Column("digest", Text, primary_key=True),
     Column("holder", Text, primary_key=True),
     Column("until", Double, nullable=False, index=True),
+    Index("lease_holder", "holder"),
     sqlite_with_rowid=False,
 )
 

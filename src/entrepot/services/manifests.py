@@ -9,6 +9,8 @@ from entrepot.catalog import blobs, manifests, projects, repositories, tags, upl
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.manifests import Manifest
 from entrepot.errors import (
+    BadDigest,
+    BadManifest,
     BadName,
     Conflict,
     Denied,
@@ -40,6 +42,8 @@ from entrepot.services.room import Room
 from entrepot.storage.blobs import BlobStore, Received
 
 NEARLY_FULL: Final = 0.8
+MOST_COPIED: Final = 10_000
+"""Manifests that come along when an index names one of another repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +134,11 @@ class Manifests:
         sparse = parsed.is_index and bool(repository.config.get("sparse_index"))
         found: dict[Digest, int] = {}
         missing: list[str] = []
+        looked: dict[NamedDigest, Blob | None] = {}
         for one in named:
-            blob = self._find(tx, principal, repository, one, child=parsed.is_index)
+            if one.digest not in looked:
+                looked[one.digest] = self._find(tx, principal, repository, one, child=parsed.is_index)
+            blob = looked[one.digest]
             if blob is None:
                 if not one.elsewhere and not sparse:
                     missing.append(str(one.digest))
@@ -175,16 +182,22 @@ class Manifests:
         return False
 
     def _copy(self, tx: Transaction, there: Manifest, repository: Repository) -> None:
-        """A manifest of another repository, with all manifests it names, in this one too."""
-        manifests.copy(tx, there.id, repository.id, self.now())
-        copied = manifests.find(tx, repository.id, there.digest)
-        assert copied
-        grown = manifests.bytes_alone(tx, copied.id)
-        projects.settle(tx, repository.project_id, grown=grown, released=0, more=1)
-        for digest in manifests.manifests_named(tx, there):
-            child = manifests.find(tx, there.repository_id, digest)
-            if child and not manifests.find(tx, repository.id, digest):
-                self._copy(tx, child, repository)
+        """A manifest of another repository, with all manifests it names, in this one too. Raises: BadManifest."""
+        waiting, count = [there], 0
+        while waiting:
+            one = waiting.pop()
+            if manifests.find(tx, repository.id, one.digest):
+                continue
+            count += 1
+            if count > MOST_COPIED:
+                raise BadManifest(f"an index that is here by reference names {MOST_COPIED} manifests at most")
+            manifests.copy(tx, one.id, repository.id, self.now())
+            copied = manifests.find(tx, repository.id, one.digest)
+            assert copied
+            grown = manifests.bytes_alone(tx, copied.id)
+            projects.settle(tx, repository.project_id, grown=grown, released=0, more=1)
+            named = (manifests.find(tx, one.repository_id, digest) for digest in manifests.manifests_named(tx, one))
+            waiting += [child for child in named if child]
 
     def _add(
         self,
@@ -199,8 +212,12 @@ class Manifests:
         """The manifest's rows, unless they are there."""
         if room.id:
             uploads.close(tx, room.id)
-        if manifests.find(tx, repository.id, blob.digest):
-            projects.settle(tx, repository.project_id, grown=0, released=room.reserved, more=0)
+        old = manifests.find(tx, repository.id, blob.digest)
+        if old:  # what it names may have come since
+            before = manifests.bytes_alone(tx, old.id)
+            manifests.refer(tx, old.id, repository.id, references)
+            grown = manifests.bytes_alone(tx, old.id) - before
+            projects.settle(tx, repository.project_id, grown=grown, released=room.reserved, more=0)
             return
         alias = str(named) if named and named.hex != blob.digest.hex else None
         subject = str(parsed.subject.digest) if parsed.subject else None
@@ -225,7 +242,7 @@ class Manifests:
     ) -> None:
         """The tag points there, if it may. Raises: PreconditionFailed; Denied; Conflict."""
         old = tags.find(tx, repository.id, name)
-        _check(old, condition)
+        _check(tx, old, condition)
         if old == digest:
             return
         if old and is_immutable(repository, name):
@@ -301,27 +318,36 @@ class Manifests:
         return await self.catalog.write(bring_back)
 
     def _restore(self, tx: Transaction, repository: Repository, digest: Digest) -> bool:
-        """Whether that manifest is live, perhaps again."""
-        if manifests.find(tx, repository.id, digest):
-            return True
-        removed = manifests.find_removed(tx, repository.id, digest)
-        if removed is None:
-            return False
-        manifests.restore(tx, removed.id)
-        grown = manifests.bytes_alone(tx, removed.id)
-        projects.settle(tx, repository.project_id, grown=grown, released=0, more=1)
-        return True
+        """Whether that manifest is live, perhaps again; with it, what it names and was deleted too."""
+        waiting = [digest]
+        while waiting:
+            one = waiting.pop()
+            removed = None if manifests.find(tx, repository.id, one) else manifests.find_removed(tx, repository.id, one)
+            if removed is None:
+                continue
+            manifests.restore(tx, removed.id)
+            grown = manifests.bytes_alone(tx, removed.id)
+            projects.settle(tx, repository.project_id, grown=grown, released=0, more=1)
+            waiting += manifests.digests_named(tx, removed.id)
+        return manifests.find(tx, repository.id, digest) is not None
 
 
-def _check(old: Digest | None, condition: Condition) -> None:
+def _check(tx: Transaction, old: Digest | None, condition: Condition) -> None:
     """Raises: PreconditionFailed if a condition on a tag does not hold."""
     if old is None:
         if condition.etag is not None:
             raise NothingToReplace("there is no such tag to move")
     elif condition.absent:
         raise PreconditionFailed("the tag exists", why="the request asked for a new one")
-    elif condition.etag not in (None, "*", old.hex):
+    elif condition.etag not in (None, "*") and not _is_called(tx, old, condition.etag or ""):
         raise PreconditionFailed("the tag was moved meanwhile")
+
+
+def _is_called(tx: Transaction, digest: Digest, text: str) -> bool:
+    try:
+        return identity_of(tx, NamedDigest.parse(text)) == digest
+    except BadDigest:
+        return False
 
 
 def _last(tx: Transaction, repository: Repository, name: str) -> Digest | None:

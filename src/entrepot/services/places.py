@@ -162,19 +162,30 @@ def can_read(
     """
     if _in_bucket(tx, principal, digest, now, project_id):
         return True
+    homes = [project_id] if project_id is not None else list(principal.roles)
+    readable = (one for one in homes if may(principal, Action.GET, Resource(one)))
+    if any(manifests.is_named_in(tx, digest, one) for one in readable):
+        return True
+    if project_id is None and not principal.grant and manifests.is_named_in(tx, digest, None):
+        return True
     return any(
         may(principal, Action.GET, Resource(one.project_id, one.public))
-        for one in repositories_with(tx, digest, now)
+        for one in leased_to(tx, digest, now)
         if project_id in (None, one.project_id)
     )
 
 
-def repositories_with(tx: Transaction, digest: Digest, now: Instant) -> Iterator[Repository]:
-    """Repositories that have those bytes: a manifest names them, or somebody was told they are there."""
+def leased_to(tx: Transaction, digest: Digest, now: Instant) -> Iterator[Repository]:
+    """Repositories of which somebody was told that those bytes are there."""
     for name in blobs.lease_holders(tx, digest, "repository", now):
         found = repositories.by_id(tx, int(name))
         if found:
             yield found
+
+
+def repositories_with(tx: Transaction, digest: Digest, now: Instant) -> Iterator[Repository]:
+    """Repositories that have those bytes: a manifest names them, or somebody was told they are there."""
+    yield from leased_to(tx, digest, now)
     for repository_id in manifests.repositories_naming(tx, digest):
         found = repositories.by_id(tx, repository_id)
         if found:

@@ -3,6 +3,7 @@
 A repository holds bytes that a live manifest of its names, or that somebody was told within a day or two are there.
 """
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -43,11 +44,11 @@ from entrepot.storage.blobs import DAY
 
 LEASE_SECONDS: Final = 2 * DAY
 PAGE_ITEMS: Final = 1000
-_AT: Final = ".at-"
+_AT: Final = re.compile(r"(.+)\.at-(\d{8}T\d{6}Z)\Z", re.ASCII)
 _AT_FORM: Final = "%Y%m%dT%H%M%SZ"
 USERS_TOLD: Final = 10
-MAX_FALLBACK: Final = 32 + 1 + 64
-"""Characters of such a tag: 32 of the algorithm's name, 64 of the digest."""
+FALLBACK_DIGITS: Final = 64
+"""Of a digest, in the tag under which clients list what refers to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +320,7 @@ def _of_fallback_tag(tx: Transaction, repository: Repository, subject: NamedDige
 
     Source: distribution-spec 1.1, "Referrers Tag Schema".
     """
-    digest = tags.find(tx, repository.id, f"{subject.algorithm.value}-{subject.hex}"[:MAX_FALLBACK])
+    digest = tags.find(tx, repository.id, f"{subject.algorithm.value}-{subject.hex[:FALLBACK_DIGITS]}")
     index = manifests.find(tx, repository.id, digest) if digest else None
     named = manifests.manifests_named(tx, index) if index else []
     return [found for one in named if (found := manifests.find(tx, repository.id, one))]
@@ -339,14 +340,14 @@ def descriptor_of(found: Manifest) -> dict[str, Any]:
 
 def asked_time(reference: str) -> tuple[str, int | None]:
     """A tag, and the second since the epoch it is asked for; None is now. Raises: BadName for what is no time."""
-    name, mark, text = reference.rpartition(_AT)
-    if not mark or not name:
+    found = _AT.match(reference)
+    if not found:
         return reference, None
     try:
-        at = datetime.strptime(text, _AT_FORM).replace(tzinfo=UTC)
+        at = datetime.strptime(found[2], _AT_FORM).replace(tzinfo=UTC)
     except ValueError as error:
-        raise BadName(f"not a time: {text}", advice="write TAG.at-20261001T120000Z") from error
-    return name, int(at.timestamp())
+        raise BadName(f"not a time: {found[2]}", advice="write TAG.at-20261001T120000Z") from error
+    return found[1], int(at.timestamp())
 
 
 def _by_digest(tx: Transaction, path: str, named: NamedDigest) -> Place | None:

@@ -11,7 +11,7 @@ from entrepot.model import Algorithm, Blob, Digest, Instant, NamedDigest, Object
 from entrepot.names import repository_path
 from entrepot.principals import Action, Principal, Resource
 from entrepot.services.identity import DEFAULT_PROJECT
-from entrepot.services.places import DIGESTS
+from entrepot.services.places import DIGESTS, IMAGES, VIRTUAL, is_allowed
 
 ABSENT: Final = Digest("0" * 64)
 """No bytes have it: what a name nobody knows is looked for as."""
@@ -28,6 +28,24 @@ def home_of(tx: Transaction, path: str) -> Project:
     """The project a name is in: that of its first component if there is one, else `default`."""
     first, slash, _ = canonical(path).partition("/")
     return (projects.find(tx, first) if slash else None) or projects.known(tx, DEFAULT_PROJECT)
+
+
+def is_taken(tx: Transaction, path: str) -> bool:
+    """Whether no repository can have that name: it is below a bucket nobody made, or one with areas."""
+    name = name_of(tx, path)
+    if canonical(path).partition("/")[0] in VIRTUAL or (name and name.bucket in VIRTUAL):
+        return True
+    bucket = projects.find_bucket(tx, name.project or "", name.bucket) if name else None
+    return bucket is not None and bucket.areas
+
+
+def reads_object(tx: Transaction, principal: Principal, path: str) -> bool:
+    """Whether that name means an object which the principal may read."""
+    name = name_of(tx, path)
+    bucket = projects.find_bucket(tx, name.project or "", name.bucket) if name else None
+    if name is None or bucket is None:
+        return name is not None and name.bucket == DIGESTS
+    return is_object(tx, path) and is_allowed(tx, principal, Action.GET, bucket, name.key)
 
 
 def is_open(tx: Transaction, path: str) -> bool:
@@ -52,7 +70,7 @@ def find(tx: Transaction, principal: Principal, action: Action, path: str) -> Re
     repository = stored(tx, path)
     if repository is None:
         refusal = missing(tx, principal, path)
-        if type(refusal) is NotFound and is_object(tx, path):
+        if reads_object(tx, principal, path):
             raise ReadOnly(f"{path} is an object", why="it is changed by the ways it came in")
         raise refusal
     authorize(principal, action, Resource(repository.project_id, repository.public))
@@ -74,6 +92,9 @@ def check_pushable(tx: Transaction, principal: Principal, path: str) -> Reposito
     Raises: Denied; Hidden; Unauthenticated; BadName.
     """
     repository_path(path)
+    if is_taken(tx, path):
+        authorize(principal, Action.CREATE, Resource(home_of(tx, path).id))
+        raise Conflict(f"{path} is below a bucket of the server's own", advice="choose another name")
     found = stored(tx, path)
     if found:
         authorize(principal, Action.CREATE, Resource(found.project_id, found.public))
@@ -141,7 +162,7 @@ def name_of(tx: Transaction, path: str) -> ObjectName | None:
     whole = canonical(path)
     home = home_of(tx, path) if path == whole else projects.known(tx, DEFAULT_PROJECT)  # `default/` was written
     bucket, slash, key = whole.removeprefix(f"{home.name}/").partition("/")
-    return ObjectName(bucket, key, home.name) if slash and key else None
+    return ObjectName(bucket, key, home.name) if slash and key and bucket != IMAGES else None
 
 
 def is_object(tx: Transaction, path: str) -> bool:

@@ -64,6 +64,13 @@ class Room:
                 self.reserved += more
                 return
 
+    async def keep_only(self, size: int) -> None:
+        """Free what was kept beyond `size`: no more is coming."""
+        less = self.reserved - size
+        if self.id and less > 0:
+            await self.catalog.write(lambda tx: uploads.shrink(tx, self.project_id, self.id, less))
+            self.reserved = size
+
     async def release(self) -> None:
         """Free what was reserved: the upload came to nothing."""
         if self.id:

@@ -175,23 +175,32 @@ class Sessions:
         few: list[Piece] = []
         if self._is_in_row(upload):
             _check_start(upload, incoming)
-            try:
-                ended = await _read_few(incoming, few, FEW_BYTES - upload.front)
-            except BodyCut:
-                await self._keep_few(upload, few)
-                raise
-            if ended:
+            if await self._read(upload, incoming, few):
                 incoming.check(upload.front, sum(map(len, few)), ended=True)
                 return _session(upload.id, await self._keep_few(upload, few))
         return _session(upload.id, await self.streams.append(upload, incoming, few))
+
+    async def _read(self, upload: Upload, incoming: Incoming, few: list[Piece]) -> bool:
+        """As `_read_few`, up to what a row holds; what comes of a body that is cut is kept."""
+        try:
+            return await _read_few(incoming, few, FEW_BYTES - upload.front)
+        except BodyCut:
+            await self._keep_few(upload, few)
+            raise
 
     async def _keep_few(self, upload: Upload, pieces: Sequence[Piece]) -> int:
         """How many bytes the upload holds with these, in its row: so few need no file yet."""
         head, until = b"".join([upload.head or b"", *pieces]), self.now() + LIFE_SECONDS
         self.blobs.check_room(len(head))
-        if not await self.catalog.write(
-            lambda tx: uploads.advance(tx, upload.id, upload.front, len(head), until, head=head)
-        ):  # fmt: skip
+
+        def advance(tx: Transaction) -> bool:
+            if len(head) > upload.reserved:
+                uploads.grow(tx, upload.project_id, upload.id, len(head) - upload.reserved)
+            return uploads.advance(tx, upload.id, upload.front, len(head), until, head=head)
+
+        if self.streams.areas.is_open(upload.id):  # a later request is sending more
+            raise WrongOffset(await self.streams.state(upload))
+        if not await self.catalog.write(advance):
             found = await self.catalog.read(lambda tx: uploads.known(tx, upload.id))
             raise WrongOffset(found.front)
         failpoint("upload.progressed")
@@ -211,7 +220,7 @@ class Sessions:
             return
         if upload.state == "open" and self._is_in_row(upload):
             _check_start(upload, incoming)
-            if await _read_few(incoming, few, FEW_BYTES - upload.front):
+            if await self._read(upload, incoming, few):
                 incoming.check(upload.front, sum(map(len, few)), ended=True)
                 await self._close_row(upload, repository, principal, named, few)
                 return

@@ -4,8 +4,11 @@ Both are read-only. Keys of `oci` are `<repository>/<tag>/<file>`; of an index t
 """
 
 import os
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from entrepot.auth.permissions import may, require_known
@@ -22,6 +25,7 @@ from entrepot.model import (
     CommonPrefix,
     Digest,
     FileSpan,
+    NamedDigest,
     ObjectName,
     Page,
     Repository,
@@ -37,6 +41,8 @@ MANIFEST: Final = "manifest.json"
 CONFIG: Final = "config.json"
 MOST_NESTED: Final = 4
 SEEN_AT_ONCE: Final = 64
+MOST_FILES: Final = 20_000
+"""Of one tag; what an index names beyond that is not shown."""
 MAX_TITLE_BYTES: Final = 255
 
 
@@ -54,6 +60,10 @@ class _File:
     """None: it is the manifest."""
     manifest: Manifest
     is_layer: bool = False
+
+
+Seen = dict[tuple[int, str], list[_File]]
+"""The files of tags that a page has come to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +98,10 @@ class Shown:
         if name.bucket == DIGESTS:
             return self._digests(tx, principal, prefix, after, limit)
         items: list[StoredObject | CommonPrefix] = []
+        seen: Seen = {}
         start = max(prefix, listing.behind(prefix, after, delimiter)) if after else prefix
         last = ""
-        while (found := self._first(tx, principal, prefix, start)) is not None:
+        while (found := self._first(tx, principal, prefix, start, seen)) is not None:
             if len(items) == limit:
                 return Page(tuple(items), last)
             repository, file = found
@@ -144,19 +155,21 @@ class Shown:
                 yield found, key[cut + 1 :]
             cut = key.find("/", cut + 1)
 
-    def _first(self, tx: Transaction, principal: Principal, prefix: str, start: str) -> tuple[Repository, _File] | None:
+    def _first(
+        self, tx: Transaction, principal: Principal, prefix: str, start: str, seen: Seen
+    ) -> tuple[Repository, _File] | None:
         """The first file from `start` on that begins with `prefix` and that the principal may read."""
         stop = listing.successor(prefix) if prefix else listing.END
         best: tuple[Repository, _File] | None = None
         for repository, rest in self._repositories_over(tx, start):
             if self._may_list(principal, repository):
-                best = _lesser(best, self._first_in(tx, repository, rest, stop))
+                best = _lesser(best, self._first_in(tx, repository, rest, stop, seen))
         after = start
         while best is None or after < best[1].key:
             batch = repositories.from_folder(tx, after, min(stop, best[1].key if best else stop), SEEN_AT_ONCE)
             for repository in batch:
                 if self._may_list(principal, repository):
-                    best = _lesser(best, self._first_in(tx, repository, "", stop))
+                    best = _lesser(best, self._first_in(tx, repository, "", stop, seen))
                     break
             if not batch:
                 break
@@ -167,7 +180,7 @@ class Shown:
         return may(principal, Action.LIST, Resource(repository.project_id, repository.public))
 
     def _first_in(
-        self, tx: Transaction, repository: Repository, rest: str, stop: str
+        self, tx: Transaction, repository: Repository, rest: str, stop: str, seen: Seen
     ) -> tuple[Repository, _File] | None:
         """The first file of a repository whose key behind its name is `rest` or later, and before `stop` as a whole."""
         own, start = rest.partition("/")[0], f"{repository.path}/{rest}"
@@ -175,8 +188,12 @@ class Shown:
         after = rest
         while True:
             for tag in named:
-                file = next((one for one in self._files(tx, repository, tag) if one.key >= start), None)
-                if file:
+                files = seen.get((repository.id, tag))
+                if files is None:
+                    files = seen[repository.id, tag] = self._files(tx, repository, tag)
+                at = bisect_left(files, start, key=lambda one: one.key)
+                if at < len(files):
+                    file = files[at]
                     return (repository, file) if file.key < stop else None
             named = tags.from_folder(tx, repository.id, after, 1)
             if not named:
@@ -189,7 +206,8 @@ class Shown:
         found = manifests.find(tx, repository.id, digest) if digest else None
         if found is None:
             return []
-        return sorted(self._of_manifest(tx, found, f"{repository.path}/{tag}/", 0), key=lambda one: one.key)
+        shown = islice(self._of_manifest(tx, found, f"{repository.path}/{tag}/", 0), MOST_FILES)
+        return sorted(shown, key=lambda one: one.key)
 
     def _of_manifest(self, tx: Transaction, found: Manifest, folder: str, depth: int) -> Iterator[_File]:
         yield _File(folder + MANIFEST, None, found)
@@ -202,7 +220,11 @@ class Shown:
             yield _File(folder + name, layer, found, is_layer=True)
         if depth == MOST_NESTED:
             return
+        known: set[NamedDigest] = set()
         for name, child in _folders(parsed):
+            if child.digest in known:
+                continue
+            known.add(child.digest)
             digest = identity_of(tx, child.digest)
             inner = manifests.find(tx, found.repository_id, digest) if digest else None
             if inner:
@@ -258,9 +280,9 @@ def _names(parsed: ImageManifest) -> list[str]:
     """What the layers are called: the last part of their titles, if that is safe and unique, else by number."""
     titles = [layer.annotations.get(TITLE, "").rpartition("/")[2] for layer in parsed.layers]
     taken = {MANIFEST, CONFIG, *(name for name, _ in _folders(parsed))}
-    names = []
+    often, names = Counter(titles), []
     for number, title in enumerate(titles, 1):
-        fit = _is_safe(title) and titles.count(title) == 1 and title not in taken
+        fit = _is_safe(title) and often[title] == 1 and title not in taken
         names.append(title if fit else f"layer-{number}")
     return names
 
@@ -273,8 +295,9 @@ def _is_safe(title: str) -> bool:
 def _folders(parsed: ImageManifest) -> list[tuple[str, Descriptor]]:
     """What the images of an index are called: their platform if that is unique, else the beginning of their digest."""
     names = [_platform(child.platform or {}) for child in parsed.children]
+    often = Counter(names)
     return [
-        (name if name and names.count(name) == 1 else child.digest.hex[:12], child)
+        (name if name and often[name] == 1 else child.digest.hex[:12], child)
         for name, child in zip(names, parsed.children, strict=True)
     ]
 

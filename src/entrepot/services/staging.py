@@ -201,6 +201,8 @@ class StagingAreas:
             raise await self._lost(upload_id)
         landed = [(0, fresh.front)] if fresh.is_stream and fresh.front else _ranges(pieces)
         assembly = Assembly(staging, fresh.front, fresh.hash_state, landed)
+        while fresh.is_stream and await self.blobs.run_hash(assembly.follow):
+            pass  # what it holds counts from its front on
         sha512 = new_hash(Algorithm.SHA512) if fresh.facts.get("sha512") and not fresh.front else None
         apart = {part.number for part in known if part.is_apart}
         return Area(assembly, part_size=fresh.part_size, apart=apart, sha512=sha512, safe=fresh.front)

@@ -10,7 +10,7 @@ from typing import Final
 from entrepot.catalog import uploads
 from entrepot.catalog.database import Catalog
 from entrepot.catalog.uploads import Upload
-from entrepot.errors import DigestMismatch, NoUpload, TooLarge, WrongOffset, WrongSize
+from entrepot.errors import Conflict, DigestMismatch, NoUpload, TooLarge, WrongOffset, WrongSize
 from entrepot.failpoints import failpoint
 from entrepot.model import Algorithm, Body, Claims, Clock, NamedDigest, Piece
 from entrepot.services.room import Room
@@ -72,16 +72,18 @@ class Streams:
         What comes of a body that is cut is kept. Raises: NoUpload; WrongOffset, also for who is overtaken by a later
         request; WrongSize; BodyCut; QuotaExceeded; DiskFull; TooLarge.
         """
-        async with self.areas.of(upload.id) as area:
-            async with self.areas.turn(upload.id, area):
-                area.epoch += 1
-                epoch, front = area.epoch, area.assembly.front
-                if incoming.start not in (None, front):
-                    raise WrongOffset(await self._make_safe(upload.id, area))
-            async with self.blobs.uploading:
+        async with self.blobs.uploading, self.areas.of(upload.id) as area:
+            try:
+                async with self.areas.turn(upload.id, area):
+                    area.epoch += 1
+                    epoch, front = area.epoch, area.assembly.front
+                    if incoming.start not in (None, front):
+                        raise WrongOffset(await self._make_safe(upload.id, area))
                 await self._receive(upload, area, epoch, incoming, first)
-            async with self.areas.turn(upload.id, area):
-                return await self._make_safe(upload.id, area)
+                async with self.areas.turn(upload.id, area):
+                    return await self._make_safe(upload.id, area)
+            except Conflict as error:
+                raise NoUpload("no such upload", why="it was closed or cancelled meanwhile") from error
 
     async def _receive(
         self, upload: Upload, area: Area, epoch: int, incoming: Incoming, first: Sequence[Piece]
@@ -106,7 +108,8 @@ class Streams:
         except BaseException:
             if not area.closed and area.epoch == epoch:
                 async with area.turn:
-                    await self._make_safe(upload.id, area)
+                    front = await self._make_safe(upload.id, area)
+                await room.keep_only(front)
             raise
         incoming.check(begun, area.assembly.front - begun, ended=True)
 
@@ -128,7 +131,10 @@ class Streams:
             lambda tx: uploads.advance(tx, upload_id, was, front, until, hash_state=state)
         ):  # fmt: skip
             self._let_go(upload_id, area)
-            raise NoUpload("no such upload", why="it was closed, cancelled or taken over meanwhile")
+            found = await self.catalog.read(lambda tx: uploads.known(tx, upload_id))
+            if found.state == "open":
+                raise WrongOffset(found.front)
+            raise NoUpload("no such upload", why="it was closed meanwhile")
         area.safe = front
         failpoint("upload.progressed")
         return front

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from entrepot.errors import NoBlob, NoManifest, NotFound
+from entrepot.errors import BadName, NoBlob, NoManifest, NotFound
 from entrepot.formats import sniff
 from entrepot.formats.content import Content
 from entrepot.formats.image_manifest import MAX_BYTES, Descriptor, ImageManifest, parse
 from entrepot.model import Algorithm, Blob, Digest, NamedDigest
+from entrepot.names import repository_path
 from entrepot.principals import Principal
 from entrepot.services.contents import Contents
 from entrepot.services.repositories import Found, Repositories
@@ -66,6 +67,14 @@ class View:
         return sum(file.blob.size for file in self.files)
 
     @property
+    def registry_name(self) -> str:
+        """What `/v2/` calls it: an object whose name cannot be a repository's goes by its digest."""
+        try:
+            return repository_path(self.name)
+        except BadName:
+            return f"sha256/{self.files[0].blob.digest.hex}" if self.files else ""
+
+    @property
     def is_singularity(self) -> bool:
         """Whether it is one file that Singularity or Apptainer runs."""
         return self.is_sif or self.content.media_type == sniff.SQUASHFS
@@ -102,9 +111,9 @@ class Views:
         tag = "" if ":" in reference else reference
         files = tuple(self._file(name, tag, layer, blob, content, labels) for layer, blob in layers)
         assert parsed.config
-        architecture = content.sif.architecture if content.sif else str(config.get("architecture") or "")
+        architecture = content.sif.architecture if content.sif else _clipped(config.get("architecture"))
         made = content.sif.created_at if content.sif else 0
-        created = parsed.annotations.get(CREATED) or str(config.get("created") or "") or (_time(made) if made else "")
+        created = _clipped(parsed.annotations.get(CREATED) or config.get("created")) or (_time(made) if made else "")
         return View(
             name, reference, found.digest, found.media_type, parsed.config, files, content, architecture, created,
             labels,
@@ -169,6 +178,11 @@ class Views:
             kind, ending = SQUASHFS, ".simg"
         folder = storage_folder(self.template, {"name": name, "tag": tag, "hash": blob.digest.hex, **_source(labels)})
         return File(blob, kind, title, f"{folder}/{blob.digest.hex}{ending}")
+
+
+def _clipped(text: object, most: int = 64) -> str:
+    """What somebody wrote where a word or a time belongs."""
+    return text[:most] if isinstance(text, str) else ""
 
 
 def _time(seconds: int) -> str:

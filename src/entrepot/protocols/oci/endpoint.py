@@ -276,5 +276,5 @@ def _is_of_nothing(named: NamedDigest) -> bool:
 def _condition(request: Request) -> Condition:
     """What must hold of a tag for it to move."""
     match, none_match = request.header(b"if-match"), request.header(b"if-none-match")
-    etag = match.strip().strip('"').removeprefix("sha256:") if match else None
+    etag = match.strip().strip('"') if match else None
     return Condition(absent=none_match is not None and none_match.strip() == "*", etag=etag)

@@ -117,7 +117,7 @@ class Registry(Endpoint[Call]):
                 return responses.told({"data": responses.image(view, [tag])})
             case GetImageFile(name, tag):
                 view = await self._image(principal, name, tag, request)
-                url = f"{self._base(request)}/v2/{name}/blobs/{view.files[0].blob.digest}"
+                url = f"{self._base(request)}/v2/{view.registry_name}/blobs/{view.files[0].blob.digest}"
                 return Response(303, [(b"location", url.encode()), *SHIELD])
             case AskRedirect():
                 return await self._redirect(principal, request)
@@ -144,7 +144,7 @@ class Registry(Endpoint[Call]):
                 if _for_people(request):
                     values = {"names": names, "next": names[-1] if more else None}
                     return responses.page(200, "collections.html", values)
-                return responses.told({"repositories": list(names)})
+                return responses.told({"repositories": list(names), **({"next": names[-1]} if more else {})})
             case ShowCollection(name):
                 return await self._collection(principal, name, request)
             case ListTags(name):

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -65,6 +66,9 @@ ERRORS: Final[ErrorTable] = {
     Refused: (400, "UNSUPPORTED"),
     EntrepotError: (500, "UNKNOWN"),
 }
+MOST_LABELS: Final = 100
+MOST_TEXT: Final = 1024
+"""Labels of a tag on its page, and characters of each."""
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}\Z")
 _HIDDEN: Final = (401, 403, 400)
 """What a client of shub or the library is told as 404: it knows nothing else."""
@@ -159,15 +163,16 @@ def _time(text: str) -> str:
     """RFC 3339 of a time that somebody wrote; the first second there is if it cannot be read."""
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        found = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         found = datetime.fromtimestamp(0, UTC)
-    return found.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return found.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def shown(view: View, urls: Sequence[str], base: str) -> dict[str, Any]:
     """A tag on its collection's page."""
     sif = view.content.sif
-    plain = f"{base.partition('://')[2]}/{view.name}"
+    plain = f"{base.partition('://')[2]}/{view.registry_name}"
     return {
         "tag": view.reference,
         "digest": str(view.digest),
@@ -175,7 +180,7 @@ def shown(view: View, urls: Sequence[str], base: str) -> dict[str, Any]:
         "size": view.size,
         "architecture": view.architecture,
         "created": view.created,
-        "labels": dict(view.labels),
+        "labels": {name[:MOST_TEXT]: text[:MOST_TEXT] for name, text in islice(view.labels.items(), MOST_LABELS)},
         "sif": view.is_sif,
         "signed": bool(sif and sif.signed),
         "encrypted": bool(sif and sif.encrypted),
@@ -193,7 +198,8 @@ def shown(view: View, urls: Sequence[str], base: str) -> dict[str, Any]:
 
 def _commands(view: View, urls: Sequence[str], plain: str) -> list[str]:
     """Lines to copy."""
-    host, place = plain.partition("/")[0], f"{plain}:{view.reference}"
+    tag = view.reference if view.registry_name == view.name else "latest"
+    host, place = plain.partition("/")[0], f"{plain}:{tag}"
     if view.is_container:
         return [f"docker pull {place}", f"skopeo copy docker://{place} oci:DIR"]
     lines = [f"apptainer pull oras://{place}"] if view.is_sif else [f"oras pull {place}"]
@@ -212,6 +218,8 @@ def _file_name(file: File, view: View) -> str:
     if _PLAIN.match(title):
         return title
     last = view.name.rpartition("/")[2]
+    if not _PLAIN.match(last):
+        last = file.blob.digest.hex
     return f"{last}.sif" if view.is_sif and not last.endswith(".sif") else last
 
 

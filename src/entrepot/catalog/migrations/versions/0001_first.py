@@ -128,6 +128,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("digest", "holder", name=op.f("lease_pkey")),
         sqlite_with_rowid=False,
     )
+    op.create_index("lease_holder", "lease", ["holder"], unique=False)
     op.create_index(op.f("lease_until"), "lease", ["until"], unique=False)
     op.create_table(
         "object_part",
