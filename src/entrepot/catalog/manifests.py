@@ -196,7 +196,7 @@ _MANIFESTS_NAMED: Final = Query(
     )
     .where(*_MINE, reference.c.digest != bindparam("own"))
 )
-_DIGESTS_NAMED: Final = Query(select(reference.c.digest).where(*_MINE))
+_SIZES_NAMED: Final = Query(select(reference.c.digest, reference.c.size).where(*_MINE))
 _NAMED: Final[Select[Any]] = (
     select(literal_column("1"))
     .select_from(reference.join(repository, repository.c.id == reference.c.place_id))
@@ -309,9 +309,9 @@ def manifests_named(tx: Transaction, found: Manifest) -> list[Digest]:
     return [Digest(row[0]) for row in rows]
 
 
-def digests_named(tx: Transaction, manifest_id: int) -> list[Digest]:
-    """What a live manifest names, and itself."""
-    return [Digest(row[0]) for row in tx.rows(_DIGESTS_NAMED, kind=KIND, owner_id=manifest_id)]
+def sizes_named(tx: Transaction, manifest_id: int) -> list[tuple[Digest, int]]:
+    """What a live manifest names, and itself, each with its size."""
+    return [(Digest(digest), size) for digest, size in tx.rows(_SIZES_NAMED, kind=KIND, owner_id=manifest_id)]
 
 
 def is_named_in(tx: Transaction, digest: Digest, project_id: int | None) -> bool:

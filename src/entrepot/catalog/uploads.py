@@ -284,6 +284,12 @@ def drop_ended(tx: Transaction, place_id: int, name: str) -> None:
         drop(tx, upload_id)
 
 
+def prolong_ended(tx: Transaction, place_id: int, name: str, until: Instant) -> bool:
+    """Whether an ended upload of those bytes holds their place in the quota, which it does until then now."""
+    row = tx.row(_ENDED, place_id=place_id, name=name)
+    return row is not None and bool(tx.run(_PROLONG, wanted=row[0], until=until))
+
+
 def open_stream(tx: Transaction, principal_id: int, place_id: int, name: str) -> Upload | None:
     """That principal's open upload of those bytes there, the one that has most of them."""
     row = tx.row(_WISHED, principal_id=principal_id, place_id=place_id, name=name)

@@ -19,6 +19,7 @@ from entrepot.errors import (
     NoManifest,
     NothingToReplace,
     PreconditionFailed,
+    QuotaExceeded,
     WrongSize,
 )
 from entrepot.failpoints import failpoint
@@ -28,10 +29,11 @@ from entrepot.names import tag_name
 from entrepot.principals import Action, Principal, Resource
 from entrepot.services.keeping import Keeping
 from entrepot.services.places import can_read, repositories_with
-from entrepot.services.repositories import Repositories, asked_time
+from entrepot.services.repositories import Repositories, asked_time, count_leased
 from entrepot.services.repository_places import (
     check_pushable,
     find,
+    holder_of,
     holds,
     identity_of,
     is_immutable,
@@ -282,16 +284,31 @@ class Manifests:
     def _remove_manifest(
         self, tx: Transaction, principal: Principal, repository: Repository, named: NamedDigest
     ) -> None:
-        digest = identity_of(tx, named)
-        found = manifests.find(tx, repository.id, digest) if digest else None
+        asked = identity_of(tx, named)
+        found = manifests.find(tx, repository.id, asked) if asked else None
         if found is None:
             raise NoManifest(f"{repository.path} has no manifest {named}")
         for name in tags.pointing_to(tx, repository.id, found.digest):
             self._remove_tag(tx, principal, repository, name)
-        freed = manifests.bytes_alone(tx, found.id)
-        manifests.to_trash(tx, found.id, self.now())
+        freed, now = manifests.bytes_alone(tx, found.id), self.now()
+        named_by_it = manifests.sizes_named(tx, found.id)
+        manifests.to_trash(tx, found.id, now)
         projects.shrink(tx, repository.project_id, freed)
+        for digest, size in named_by_it:
+            self._count_what_stays(tx, principal, repository, digest, size)
         self.repositories.audit(tx, principal, "delete manifest", repository, digest=found.digest)
+
+    def _count_what_stays(
+        self, tx: Transaction, principal: Principal, repository: Repository, digest: Digest, size: int
+    ) -> None:
+        """What no manifest names any more but somebody was told is there, stays and counts; without room it goes."""
+        holder, now = holder_of(repository), self.now()
+        if blobs.leased_until(tx, digest, holder) <= now or manifests.is_named(tx, repository.id, digest):
+            return
+        try:
+            count_leased(tx, principal, repository, digest, size, now)
+        except QuotaExceeded:
+            blobs.end_one_lease(tx, digest, holder)
 
     async def bring_back(self, principal: Principal, path: str, reference: str) -> NamedDigest:
         """A deleted tag points again to what it did last, or by digest a deleted manifest is live; which one.
@@ -328,7 +345,7 @@ class Manifests:
             manifests.restore(tx, removed.id)
             grown = manifests.bytes_alone(tx, removed.id)
             projects.settle(tx, repository.project_id, grown=grown, released=0, more=1)
-            waiting += manifests.digests_named(tx, removed.id)
+            waiting += [named for named, _ in manifests.sizes_named(tx, removed.id)]
         return manifests.find(tx, repository.id, digest) is not None
 
 

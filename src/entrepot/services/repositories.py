@@ -4,18 +4,19 @@ A repository holds bytes that a live manifest of its names, or that somebody was
 """
 
 import re
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from entrepot.auth.permissions import authorize, may, require_known
-from entrepot.catalog import audit, blobs, manifests, repositories, tags
+from entrepot.catalog import audit, blobs, manifests, repositories, tags, uploads
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.manifests import Manifest, Place
 from entrepot.catalog.tags import Move
-from entrepot.errors import BadName, Denied, InUse, NoBlob, NoManifest, NotFound, Unauthenticated
+from entrepot.errors import BadName, Denied, InUse, NoBlob, NoManifest, NotFound, QuotaExceeded, Unauthenticated
 from entrepot.failpoints import failpoint
 from entrepot.formats.image_manifest import OCI_MANIFEST
 from entrepot.model import Blob, Clock, Digest, Instant, NamedDigest, Repository
@@ -138,7 +139,8 @@ class Repositories:
                 return await self.artifacts.blob(principal, path, named)
         repository, found, until = looked
         if until is not None and until < self.now() + DAY:
-            await self.catalog.write(lambda tx: self.lease(tx, repository, found.digest))
+            with suppress(QuotaExceeded):  # then it is there, and nobody promises for how long
+                await self.catalog.write(lambda tx: lease(tx, principal, repository, found, self.now()))
             failpoint("lease.taken")
         return found
 
@@ -161,11 +163,6 @@ class Repositories:
             raise NoManifest(f"{path} has no image of {digest}")
         return NamedDigest.of(found[0])
 
-    def lease(self, tx: Transaction, repository: Repository, digest: Digest) -> None:
-        """Somebody is told the repository has those bytes: they stay there for a day at least."""
-        blobs.hold(tx, digest)
-        blobs.take_lease(tx, digest, holder_of(repository), self.now() + LEASE_SECONDS)
-
     async def mount(self, principal: Principal, path: str, named: NamedDigest, source: str | None) -> bool:
         """Whether the repository now has those bytes, without one of them being sent.
 
@@ -175,11 +172,12 @@ class Repositories:
         def mount(tx: Transaction) -> bool:
             repository = pushable(tx, principal, path, self.now())
             digest = identity_of(tx, named)
-            if digest is None or blobs.find(tx, digest) is None:
+            blob = blobs.find(tx, digest) if digest else None
+            if digest is None or blob is None:
                 return False
             if not self._reads(tx, principal, digest, source):
                 return False
-            self.lease(tx, repository, digest)
+            lease(tx, principal, repository, blob, self.now())
             return True
 
         mounted = await self.catalog.write(mount)
@@ -313,6 +311,35 @@ class Repositories:
             tx, principal, action, self.now(), project_id=repository.project_id, name=name,
             digest=digest.hex if digest else None,
         )  # fmt: skip
+
+
+def lease(tx: Transaction, principal: Principal, repository: Repository, blob: Blob, now: Instant) -> None:
+    """Somebody is told the repository has those bytes: they stay there for a day at least, and count.
+
+    Raises: QuotaExceeded.
+    """
+    blobs.hold(tx, blob.digest)
+    blobs.take_lease(tx, blob.digest, holder_of(repository), now + LEASE_SECONDS)
+    if not manifests.is_named(tx, repository.id, blob.digest):
+        count_leased(tx, principal, repository, blob.digest, blob.size, now)
+
+
+def count_leased(
+    tx: Transaction, principal: Principal, repository: Repository, digest: Digest, size: int, now: Instant
+) -> None:
+    """Bytes that no manifest names hold their place in the quota as an upload that ended, while they are leased.
+
+    Raises: QuotaExceeded.
+    """
+    until = now + LEASE_SECONDS
+    if uploads.prolong_ended(tx, repository.id, digest.hex, until):
+        return
+    id_ = uuid.uuid4().hex
+    uploads.begin(
+        tx, id_, repository.project_id, principal.id, now, until, place_id=repository.id, name=digest.hex, size=size,
+        reserve=size, facts={"stream": True},
+    )  # fmt: skip
+    uploads.end_stream(tx, uploads.known(tx, id_), digest.hex, size, size, until)
 
 
 def _of_fallback_tag(tx: Transaction, repository: Repository, subject: NamedDigest) -> list[Manifest]:

@@ -36,7 +36,7 @@ from entrepot.services.identity import principal_of
 from entrepot.services.keeping import Keeping
 from entrepot.services.places import can_read
 from entrepot.services.rates import Turns
-from entrepot.services.repositories import LEASE_SECONDS
+from entrepot.services.repositories import LEASE_SECONDS, lease
 from entrepot.services.repository_places import ABSENT, canonical, check_pushable, holder_of, identity_of, pushable
 from entrepot.services.room import Room
 from entrepot.services.streaming import LIFE_SECONDS, Incoming, Streams
@@ -95,9 +95,9 @@ class Sessions:
         def look_up(tx: Transaction) -> Upload | bool:
             repository = pushable(tx, principal, path, self.now())
             digest = identity_of(tx, named)
-            if digest and blobs.find(tx, digest) and can_read(tx, principal, digest, self.now(), repository.project_id):
-                blobs.hold(tx, digest)
-                blobs.take_lease(tx, digest, holder_of(repository), self.now() + LEASE_SECONDS)
+            blob = blobs.find(tx, digest) if digest else None
+            if blob and can_read(tx, principal, blob.digest, self.now(), repository.project_id):
+                lease(tx, principal, repository, blob, self.now())
                 return True
             return uploads.open_stream(tx, principal.id, repository.id, named.hex) or False
 

@@ -218,7 +218,7 @@ def test_a_tag_is_read_as_it_was_at_any_second(client: Client, image: Made) -> N
     assert client.tags() == ["tag"]
 
 
-@pytest.mark.parametrize("reference", ["tag.at-20261001T120000Z", "tag.at-20261301T120000Z", "tag.at-yesterday"])
+@pytest.mark.parametrize("reference", ["tag.at-20261001T120000Z", "tag.at-20261301T120000Z"])
 def test_the_past_cannot_be_pushed(client: Client, image: Made, reference: str) -> None:
     headers = {"Content-Type": MANIFEST}
     client.refused("PUT", f"manifests/{reference}", 400, "NAME_INVALID", image.data, headers)
