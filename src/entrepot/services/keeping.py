@@ -5,14 +5,19 @@ import hashlib
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from entrepot.catalog import audit, blobs
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import DigestMismatch, NotFound
 from entrepot.failpoints import failpoint
+from entrepot.formats.image_manifest import ImageManifest, parse
 from entrepot.model import WHOLE, Algorithm, Blob, Clock, FileSpan, Opened, Span, Stamp
 from entrepot.principals import SYSTEM
 from entrepot.storage.blobs import BlobStore, Received
+
+PARSED_AT_ONCE: Final = 32 << 10
+"""Bytes of JSON that are read on the event loop: a millisecond of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,12 @@ class Keeping:
             await self.quarantine(blob)
             raise NotFound("no such object", why="its stored bytes are damaged", advice="push it again")
         return data
+
+    async def parsed(self, data: bytes, media_type: str) -> ImageManifest:
+        """What those bytes are as an image manifest; a large one is read in a thread. Raises: BadManifest."""
+        if len(data) <= PARSED_AT_ONCE:
+            return parse(data, media_type)
+        return await self.blobs.run_hash(parse, data, media_type)
 
     async def settle(self, received: Received, key: str) -> None:
         """Once a commit has kept them under `key`: if an equal blob was here first, ours goes, unless that is wrong."""

@@ -23,13 +23,14 @@ from entrepot.errors import (
     WrongSize,
 )
 from entrepot.failpoints import failpoint
-from entrepot.formats.image_manifest import Descriptor, ImageManifest, parse
+from entrepot.formats.image_manifest import Descriptor, ImageManifest
 from entrepot.model import ALWAYS, Blob, Claims, Clock, Condition, Digest, NamedDigest, Piece, Repository
 from entrepot.names import tag_name
 from entrepot.principals import Action, Principal, Resource
 from entrepot.services.keeping import Keeping
 from entrepot.services.places import can_read, repositories_with
-from entrepot.services.repositories import Repositories, asked_time, count_leased
+from entrepot.services.repositories import Repositories, asked_time
+from entrepot.services.repository_leases import count_leased
 from entrepot.services.repository_places import (
     check_pushable,
     find,
@@ -88,7 +89,7 @@ class Manifests:
         for name in wish.tags:
             if asked_time(tag_name(name))[1] is not None:
                 raise BadName(f"{name} names the past", why="what ends in .at- and a time is read, not pushed")
-        parsed = parse(wish.data, wish.content_type)
+        parsed = await self.keeping.parsed(wish.data, wish.content_type)
         found = await self.catalog.probe(lambda tx: check_pushable(tx, principal, path))
         project_id = found.project_id if isinstance(found, Repository) else found.id
         room = Room(self.catalog, self.now, project_id, principal.id)

@@ -4,15 +4,14 @@ A repository holds bytes that a live manifest of its names, or that somebody was
 """
 
 import re
-import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from entrepot.auth.permissions import authorize, may, require_known
-from entrepot.catalog import audit, blobs, manifests, repositories, tags, uploads
+from entrepot.catalog import audit, blobs, manifests, repositories, tags
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.catalog.manifests import Manifest, Place
 from entrepot.catalog.tags import Move
@@ -25,6 +24,7 @@ from entrepot.principals import Action, Principal, Resource
 from entrepot.services.artifacts import LATEST, Artifacts
 from entrepot.services.keeping import Keeping
 from entrepot.services.places import can_read
+from entrepot.services.repository_leases import lease
 from entrepot.services.repository_places import (
     ABSENT,
     canonical,
@@ -43,7 +43,6 @@ from entrepot.services.repository_places import (
 )
 from entrepot.storage.blobs import DAY
 
-LEASE_SECONDS: Final = 2 * DAY
 PAGE_ITEMS: Final = 1000
 _AT: Final = re.compile(r"(.+)\.at-(\d{8}T\d{6}Z)\Z", re.ASCII)
 _AT_FORM: Final = "%Y%m%dT%H%M%SZ"
@@ -143,6 +142,24 @@ class Repositories:
                 await self.catalog.write(lambda tx: lease(tx, principal, repository, found, self.now()))
             failpoint("lease.taken")
         return found
+
+    async def blobs(
+        self, principal: Principal, path: str, wanted: Collection[NamedDigest]
+    ) -> Mapping[NamedDigest, Blob]:
+        """Those of the bytes that the repository has, in one look. Raises: NotFound for the repository; Denied."""
+
+        def look_up(tx: Transaction) -> dict[NamedDigest, Blob] | None:
+            repository = stored(tx, path)
+            if repository is None:
+                return None
+            authorize(principal, Action.GET, Resource(repository.project_id, repository.public))
+            found = ((one, held_blob(tx, repository, one, self.now())) for one in set(wanted))
+            return {one: blob for one, blob in found if blob}
+
+        held = await self.catalog.read(look_up)
+        if held is None:
+            return {one: await self.blob(principal, path, one) for one in wanted}
+        return held
 
     async def naming(self, principal: Principal, path: str, digest: Digest) -> NamedDigest:
         """A manifest that names those bytes. Raises: NotFound for the repository; NoManifest; Denied."""
@@ -311,35 +328,6 @@ class Repositories:
             tx, principal, action, self.now(), project_id=repository.project_id, name=name,
             digest=digest.hex if digest else None,
         )  # fmt: skip
-
-
-def lease(tx: Transaction, principal: Principal, repository: Repository, blob: Blob, now: Instant) -> None:
-    """Somebody is told the repository has those bytes: they stay there for a day at least, and count.
-
-    Raises: QuotaExceeded.
-    """
-    blobs.hold(tx, blob.digest)
-    blobs.take_lease(tx, blob.digest, holder_of(repository), now + LEASE_SECONDS)
-    if not manifests.is_named(tx, repository.id, blob.digest):
-        count_leased(tx, principal, repository, blob.digest, blob.size, now)
-
-
-def count_leased(
-    tx: Transaction, principal: Principal, repository: Repository, digest: Digest, size: int, now: Instant
-) -> None:
-    """Bytes that no manifest names hold their place in the quota as an upload that ended, while they are leased.
-
-    Raises: QuotaExceeded.
-    """
-    until = now + LEASE_SECONDS
-    if uploads.prolong_ended(tx, repository.id, digest.hex, until):
-        return
-    id_ = uuid.uuid4().hex
-    uploads.begin(
-        tx, id_, repository.project_id, principal.id, now, until, place_id=repository.id, name=digest.hex, size=size,
-        reserve=size, facts={"stream": True},
-    )  # fmt: skip
-    uploads.end_stream(tx, uploads.known(tx, id_), digest.hex, size, size, until)
 
 
 def _of_fallback_tag(tx: Transaction, repository: Repository, subject: NamedDigest) -> list[Manifest]:

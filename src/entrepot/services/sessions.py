@@ -36,7 +36,7 @@ from entrepot.services.identity import principal_of
 from entrepot.services.keeping import Keeping
 from entrepot.services.places import can_read
 from entrepot.services.rates import Turns
-from entrepot.services.repositories import LEASE_SECONDS, lease
+from entrepot.services.repository_leases import LEASE_SECONDS, lease
 from entrepot.services.repository_places import ABSENT, canonical, check_pushable, holder_of, identity_of, pushable
 from entrepot.services.room import Room
 from entrepot.services.streaming import LIFE_SECONDS, Incoming, Streams

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from entrepot.catalog.manifests import Manifest
 from entrepot.errors import BadName, NoManifest, NotFound
-from entrepot.formats.image_manifest import OCI_INDEX, ImageManifest, parse
+from entrepot.formats.image_manifest import OCI_INDEX, ImageManifest
 from entrepot.model import NamedDigest
 from entrepot.principals import Principal
 from entrepot.services.repositories import Found, Repositories
@@ -122,7 +122,8 @@ class StaticTrees:
                     waiting.append(await self.repositories.manifest(principal, name, str(digest)))
 
     async def _parsed(self, one: Found) -> ImageManifest:
-        return parse(await self.repositories.keeping.read(one.blob), one.media_type)
+        data = await self.repositories.keeping.read(one.blob)
+        return await self.repositories.keeping.parsed(data, one.media_type)
 
     async def _referrers(self, principal: Principal, name: str, digest: NamedDigest) -> list[Manifest]:
         shown: list[Manifest] = []

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from entrepot.errors import BadName, NoBlob, NoManifest, NotFound
 from entrepot.formats import sniff
 from entrepot.formats.content import Content
-from entrepot.formats.image_manifest import MAX_BYTES, Descriptor, ImageManifest, parse
+from entrepot.formats.image_manifest import MAX_BYTES, Descriptor, ImageManifest
 from entrepot.model import Algorithm, Blob, Digest, NamedDigest
 from entrepot.names import repository_path
 from entrepot.principals import Principal
@@ -134,7 +134,8 @@ class Views:
     ) -> tuple[Found, ImageManifest]:
         for _ in range(MOST_NESTED):
             found = await self.repositories.manifest(principal, name, reference)
-            parsed = parse(await self.repositories.keeping.read(found.blob), found.media_type)
+            data = await self.repositories.keeping.read(found.blob)
+            parsed = await self.repositories.keeping.parsed(data, found.media_type)
             if not parsed.is_index:
                 return found, parsed
             if not parsed.children:
@@ -145,14 +146,11 @@ class Views:
 
     async def _layers(self, principal: Principal, name: str, parsed: ImageManifest) -> list[tuple[Descriptor, Blob]]:
         """The layers with their bytes, but for those that lie elsewhere."""
-        found: list[tuple[Descriptor, Blob]] = []
+        held = await self.repositories.blobs(principal, name, [layer.digest for layer in parsed.layers])
         for layer in parsed.layers:
-            try:
-                found.append((layer, await self.repositories.blob(principal, name, layer.digest)))
-            except NoBlob:
-                if not layer.elsewhere:
-                    raise
-        return found
+            if layer.digest not in held and not layer.elsewhere:
+                raise NoBlob(f"{name} has no blob {layer.digest}")
+        return [(layer, held[layer.digest]) for layer in parsed.layers if layer.digest in held]
 
     async def _config(self, principal: Principal, name: str, parsed: ImageManifest) -> Mapping[str, Any]:
         """The config, if it is a JSON object; it says nothing that is believed."""

@@ -43,6 +43,8 @@ from entrepot.services.views import REVISION, View, Views
 
 PAGE_TAGS: Final = 100
 PAGE_NAMES: Final = 1000
+SHOWN_FILES: Final = 20
+"""Of a tag on its collection's page."""
 MOST_FOUND: Final = 100
 MOST_LOOKED: Final = 200
 """Repositories a search looks into."""
@@ -192,13 +194,15 @@ class Registry(Endpoint[Call]):
                 view = await self.views.of(principal, name, tag)
             except NotFound:  # moved or gone meanwhile, or its bytes wait for repair
                 continue
-            shown.append(responses.shown(view, await self._urls(principal, view, request), self._base(request)))
+            urls = await self._urls(principal, view, request, SHOWN_FILES)
+            shown.append(responses.shown(view, urls, self._base(request)))
         values: dict[str, Any] = {"name": name, "tags": shown, "next": tags[-1] if more else None}
         return responses.page(200, "collection.html", values) if _for_people(request) else responses.told(values)
 
-    async def _urls(self, principal: Principal, view: View, request: Request) -> list[str]:
+    async def _urls(self, principal: Principal, view: View, request: Request, most: int | None = None) -> list[str]:
+        """Where the files are, or the first of them."""
         scheme, _, host = self._base(request).partition("://")
-        return [await self.links.url(principal, one.blob.digest, one.path, scheme, host) for one in view.files]
+        return [await self.links.url(principal, one.blob.digest, one.path, scheme, host) for one in view.files[:most]]
 
     async def _container(self, principal: Principal, name: str, tag: str, id_: str, request: Request) -> Response:
         view = await (self._called(principal, name, id_) if id_ else self.views.of(principal, name, tag))

@@ -190,7 +190,7 @@ def shown(view: View, urls: Sequence[str], base: str) -> dict[str, Any]:
         else None,
         "files": [
             {"digest": str(file.blob.digest), "size": file.blob.size, "title": file.title, "url": url}
-            for file, url in zip(view.files, urls, strict=True)
+            for file, url in zip(view.files, urls, strict=False)  # of many, the first
         ],
         "commands": _commands(view, urls, plain),
     }
@@ -206,7 +206,7 @@ def _commands(view: View, urls: Sequence[str], plain: str) -> list[str]:
     is_public = all("?" not in url for url in urls)
     if view.is_singularity and is_public and ":" not in host and view.name.count("/") == 1:  # shub:// takes no port
         lines.append(f"apptainer pull shub://{place}")
-    for file, url in zip(view.files, urls, strict=True):
+    for file, url in zip(view.files, urls, strict=False):
         name = _file_name(file, view)
         lines += [f"curl -fo {name} '{url}'", f"echo '{file.blob.digest.hex}  {name}' | sha256sum -c"]
     return lines
