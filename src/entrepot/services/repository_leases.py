@@ -1,4 +1,4 @@
-"""What somebody was told a repository has: it stays for a day at least, and counts in the quota while no manifest does."""
+"""What somebody was told a repository has: it stays for a day, and counts in the quota while no manifest names it."""
 
 import uuid
 from typing import Final
