@@ -7,11 +7,13 @@ import pytest
 from tests.protocols.rights import World, end_world, new_world
 from tests.running import RunningServer
 
-ON_BOTH = {
-    "test_api", "test_api_accounts", "test_api_already_here", "test_api_objects", "test_api_uploads",
-    "test_areas_hold", "test_data", "test_rights", "test_s3_hostile", "test_s3_locks", "test_s3_pages",
-    "test_s3_rights", "test_signed_urls",
-}  # fmt: skip
+ON_BOTH = set(
+    """
+    test_api test_api_accounts test_api_already_here test_api_objects test_api_repositories test_api_uploads
+    test_areas_hold test_data test_data_images test_files test_library test_registry_rights test_rights
+    test_s3_hostile test_s3_locks test_s3_pages test_s3_rights test_signed_urls
+    """.split()
+)
 ONCE = {
     "test_a_link_is_a_get_of_one_name_until_it_ends", "test_a_right_password_forgets_the_wrong_ones",
     "test_a_token_ends_at_its_second", "test_ten_wrong_passwords_and_the_next_must_wait_but_nobody_else",

@@ -10,7 +10,10 @@ from botocore.credentials import Credentials
 
 from tests.asking import Answer, DataApi, ask
 from tests.calling import Api, admin
+from tests.image_sets import DataSet, Made, push
+from tests.registry import Client
 from tests.running import RunningServer
+from tests.sifs import sif
 
 ROLES = ("guest", "reader", "writer", "maintainer", "owner")
 PRINCIPALS = ("anonymous", *ROLES, "stranger", "robot", "admin", "job", "disabled")
@@ -48,6 +51,9 @@ class World:
     """`BUCKET/KEY` of what lies in each place."""
     bytes: dict[str, bytes] = field(default_factory=dict)
     area: str = ""
+    repositories: dict[str, str] = field(default_factory=dict)
+    images: dict[str, Made] = field(default_factory=dict)
+    """In the repositories that are there, under the tag `one`: a SIF in each."""
     tag: str = field(default_factory=lambda: secrets.token_hex(3))
 
 
@@ -93,8 +99,23 @@ def fill(world: World, api: Api) -> None:
     owner = DataApi(world.server, world.server.user(f"somebody-{world.tag}"))
     assert owner.put("a", world.bytes["area"]).status == 201
     world.area = f"uploads/somebody-{world.tag}/"
+    fill_repositories(world)
     for place in PLACES:
         world.names[place] = f"{world.buckets[place]}/{world.area if place == 'area' else ''}a"
+
+
+def fill_repositories(world: World) -> None:
+    """A private and a public one, and a name of none."""
+    for place in ("private", "public", "missing"):
+        world.repositories[place] = f"r-{world.tag}/{place}"
+    for place in ("private", "public"):
+        client, made = Client(world.server, world.tokens["maintainer"], world.repositories[place]), DataSet()
+        content = sif(definition="From: x\n", labels={"world": world.tag, "place": place})
+        layer = made.blob("application/vnd.sylabs.sif.layer.v1.sif", content)
+        world.images[place] = made.image([layer])
+        push(client, made)
+        path = f"/repositories/{client.name}"
+        Api(world.server, client.token).done("PUT", path, {"public": place == "public"})
 
 
 def signed(

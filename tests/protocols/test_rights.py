@@ -42,6 +42,15 @@ def changing(least: str, yes: int, missing: int = 404) -> dict[str, dict[str, in
     }
 
 
+def of_repositories(least: str = "") -> dict[str, dict[str, int]]:
+    """A read of one repository, or a change that takes that role, in each place."""
+    return {
+        "private": roles(least or "reader", 200),
+        "public": roles(least, 200, unknown=403) if least else all_but(200, anonymous=200),
+        "missing": all_but(404),
+    }
+
+
 BY_ADMINS = all_but(403, admin=1)
 """1: whatever it is, it is no refusal of rights."""
 EXPECTED: dict[str, dict[str, dict[str, int]]] = {
@@ -69,7 +78,13 @@ EXPECTED: dict[str, dict[str, dict[str, int]]] = {
         "private": roles("maintainer", 409), "public": roles("maintainer", 409, unknown=404),
         "area": roles("maintainer", 409), "missing": all_but(404),
     },
+    "GET repositories/{path*}": of_repositories(),
+    "GET tag-moves/{path*}": of_repositories(),
+    "PUT repositories/{path*}": of_repositories("maintainer"),
+    "POST repositories/{path*}": of_repositories("maintainer"),
+    "POST undelete/{path*}": of_repositories("maintainer"),
     # /api/v1, anywhere
+    "GET repositories": {"": all_but(200, anonymous=200)},
     "GET buckets": {"": roles("reader", 200)},
     "GET openapi.json": {"": dict.fromkeys(PRINCIPALS, 200)},
     "POST login": {"": dict.fromkeys(PRINCIPALS, 401)},
@@ -119,9 +134,11 @@ def request_of(world: World, what: str, place: str) -> tuple[str, object]:
     if method == "DELETE" and pattern == "objects/{bucket}/{key*}":
         return f"/objects/{fresh}", None
     prefix = world.area if place == "area" else ""
+    image = world.images.get(place)
     bodies: dict[str, object] = {
         "POST links": {"ref": name}, "POST uploads": {"to": fresh, "size": 3},
         "POST login": {"user": f"nobody-{secrets.token_hex(4)}", "password": "x"}, "POST tokens": {}, "POST keys": {},
+        "POST undelete/{path*}": {"reference": image.digest if image else "one"},
         "POST users": {"name": "/"}, "POST robots": {"name": f"robot-{world.tag}", "project": "default"},
         "POST projects": {"name": "default"}, "PUT roles": {"principal": "/", "project": "default", "role": "guest"},
     }  # fmt: skip
@@ -130,14 +147,16 @@ def request_of(world: World, what: str, place: str) -> tuple[str, object]:
     if body is None and method in ("PUT", "POST"):
         whole = {"users/{name}": {"password": "x"}, "projects/{name}": {"name": "nowhere-at-all"}}
         body = whole.get(pattern, b"x" if pattern.endswith("{offset}") else {"size": 1} if "commit" in pattern else {})
-    path = pattern.replace("{key*}", name.partition("/")[2]).format_map(
+    path = pattern.replace("{path*}", world.repositories.get(place, ""))
+    path = path.replace("{key*}", name.partition("/")[2]).format_map(
         {
             "bucket": bucket, "digest": hashlib.sha256(world.bytes.get(place, b"")).hexdigest(), "jti": "0" * 32,
             "access": "EN0", "name": "nowhere-at-all", "project": "default", "principal": "nobody-at-all",
             "upload": "0" * 32, "offset": "0",
         }
     )  # fmt: skip
-    return f"/{path}" + (f"?prefix={prefix}" if pattern == "objects/{bucket}" else ""), body
+    query = {"objects/{bucket}": f"?prefix={prefix}", "tag-moves/{path*}": "?tag=one"}.get(pattern, "")
+    return f"/{path}{query}", body
 
 
 CELLS = [(what, place) for what, places in EXPECTED.items() for place in places]

@@ -67,6 +67,7 @@ _OPEN_OF_PROJECT: Final = Query(
     .limit(1)
 )
 _FIND: Final = Query(select(upload).where(upload.c.id == bindparam("id")))
+_LOCK: Final = Query(select(upload).where(upload.c.id == bindparam("id")).with_for_update())
 _SAME: Final = Query(
     select(upload)
     .where(
@@ -188,6 +189,14 @@ def find(tx: Transaction, upload_id: str) -> Upload | None:
     """That upload, whatever its state."""
     row = tx.row(_FIND, id=upload_id)
     return upload_of(row) if row else None
+
+
+def locked(tx: Transaction, upload_id: str) -> Upload:
+    """That upload, which nobody else changes until this transaction ends. Raises: NoUpload."""
+    row = tx.row(_LOCK, id=upload_id)
+    if row is None:
+        raise NoUpload("no such upload")
+    return upload_of(row)
 
 
 def known(tx: Transaction, upload_id: str) -> Upload:

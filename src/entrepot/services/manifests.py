@@ -197,9 +197,11 @@ class Manifests:
             manifests.copy(tx, one.id, repository.id, self.now())
             copied = manifests.find(tx, repository.id, one.digest)
             assert copied
+            for digest, _ in manifests.sizes_named(tx, copied.id):
+                release(tx, repository, digest)
             grown = manifests.bytes_alone(tx, copied.id)
             projects.settle(tx, repository.project_id, grown=grown, released=0, more=1)
-            named = (manifests.find(tx, one.repository_id, digest) for digest in manifests.manifests_named(tx, one))
+            named = [manifests.find(tx, one.repository_id, child) for child in manifests.manifests_named(tx, one)]
             waiting += [child for child in named if child]
 
     def _add(
@@ -346,7 +348,9 @@ class Manifests:
             manifests.restore(tx, removed.id)
             grown = manifests.bytes_alone(tx, removed.id)
             projects.settle(tx, repository.project_id, grown=grown, released=0, more=1)
-            waiting += [named for named, _ in manifests.sizes_named(tx, removed.id)]
+            for named, _ in manifests.sizes_named(tx, removed.id):
+                release(tx, repository, named)
+                waiting.append(named)
         return manifests.find(tx, repository.id, digest) is not None
 
 

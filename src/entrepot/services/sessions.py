@@ -265,7 +265,7 @@ class Sessions:
 
         def hold(tx: Transaction) -> str | None:
             check_pushable(tx, principal, repository.path)
-            fresh = uploads.known(tx, upload.id)
+            fresh = uploads.locked(tx, upload.id)
             if fresh.state == "done" and fresh.name == received.blob.digest.hex:
                 return None  # another closed it with the same bytes
             if fresh.state != upload.state or (upload.is_in_row and fresh.front != upload.front):

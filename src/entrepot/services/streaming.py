@@ -10,7 +10,7 @@ from typing import Final
 from entrepot.catalog import uploads
 from entrepot.catalog.database import Catalog
 from entrepot.catalog.uploads import Upload
-from entrepot.errors import Conflict, DigestMismatch, NoUpload, TooLarge, WrongOffset, WrongSize
+from entrepot.errors import Conflict, DigestMismatch, EntrepotError, NoUpload, TooLarge, WrongOffset, WrongSize
 from entrepot.failpoints import failpoint
 from entrepot.model import Algorithm, Body, Claims, Clock, NamedDigest, Piece
 from entrepot.services.room import Room
@@ -120,7 +120,7 @@ class Streams:
             return front
         try:
             await self.blobs.run(area.assembly.staging.sync)
-        except OSError:  # final: what was written may be gone, whatever a second sync says
+        except (OSError, EntrepotError):  # final: what was written may be gone, whatever a second sync says
             self._let_go(upload_id, area)
             await self.catalog.write(lambda tx: uploads.drop(tx, upload_id))
             await self.blobs.run(area.assembly.staging.discard)
