@@ -104,7 +104,7 @@ async def check_pulled(inside: Inside, path: str, reference: str, blobs: Sequenc
         assert await read(inside, await repositories.blob(who, path, named(data))) == data
 
 
-@pytest.mark.parametrize("rounds", [25, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [8, pytest.param(300, marks=pytest.mark.slow)])
 async def test_no_manifest_that_was_acknowledged_misses_a_blob_while_collectors_run(  # noqa: C901
     inside: Inside, rounds: int
 ) -> None:

@@ -128,7 +128,7 @@ _PROLONG: Final = Query(update(upload).values(expires_at=bindparam("until")).whe
 _GROW: Final = Query(
     update(upload)
     .values(reserved=upload.c.reserved + bindparam("more"))
-    .where(upload.c.id == bindparam("wanted"), upload.c.state == "open")
+    .where(upload.c.id == bindparam("wanted"), upload.c.state != "done")
 )
 _ADD_PIECE: Final = Query(
     insert(piece)

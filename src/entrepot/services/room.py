@@ -64,12 +64,23 @@ class Room:
                 self.reserved += more
                 return
 
-    async def keep_only(self, size: int) -> None:
-        """Free what was kept beyond `size`: no more is coming."""
-        less = self.reserved - size
-        if self.id and less > 0:
-            await self.catalog.write(lambda tx: uploads.shrink(tx, self.project_id, self.id, less))
+    async def cover_exactly(self, size: int) -> None:
+        """Room for `size` bytes in all and no more, for a body of known length."""
+        if size > self.reserved:
+            more = size - self.reserved
+            await self.catalog.write(partial(uploads.grow, project_id=self.project_id, upload_id=self.id, more=more))
             self.reserved = size
+
+    async def keep_only(self, size: int) -> None:
+        """Free what was kept beyond `size`, by whomever: no more is coming."""
+
+        def shrink(tx: Transaction) -> None:
+            found = uploads.find(tx, self.id)
+            if found and found.reserved > size:
+                uploads.shrink(tx, self.project_id, self.id, found.reserved - size)
+
+        await self.catalog.write(shrink)
+        self.reserved = size
 
     async def release(self) -> None:
         """Free what was reserved: the upload came to nothing."""

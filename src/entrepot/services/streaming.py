@@ -91,7 +91,7 @@ class Streams:
         room = Room(self.catalog, self.now, upload.project_id, upload.principal_id, upload.id, upload.reserved)
         begun = area.assembly.front
         if incoming.size:
-            await room.cover(begun + incoming.size)
+            await room.cover_exactly(begun + incoming.size)
             self.blobs.check_room(incoming.size)
         try:
             async for pieces in _behind(first, incoming.body):
@@ -108,9 +108,11 @@ class Streams:
         except BaseException:
             if not area.closed and area.epoch == epoch:
                 async with area.turn:
-                    front = await self._make_safe(upload.id, area)
-                await room.keep_only(front)
+                    await self._make_safe(upload.id, area)
+            await room.keep_only(area.assembly.front)
             raise
+        if room.reserved > area.assembly.front:
+            await room.keep_only(area.assembly.front)
         incoming.check(begun, area.assembly.front - begun, ended=True)
 
     async def _make_safe(self, upload_id: str, area: Area) -> int:

@@ -11,6 +11,7 @@ SERVERS = {
     "test_registry_tags": ("sqlite", "postgres"),
     "test_registry_roles": ("sqlite", "postgres"),
     "test_registry_log_in": ("sqlite", "tls"),
+    "test_registry_review": ("sqlite", "postgres"),
 }
 """All others run on SQLite; the data sets say themselves where."""
 ONCE = {

@@ -189,7 +189,7 @@ def shown(view: View, urls: Sequence[str], base: str) -> dict[str, Any]:
         if sif and sif.definition is not None
         else None,
         "files": [
-            {"digest": str(file.blob.digest), "size": file.blob.size, "title": file.title, "url": url}
+            {"digest": str(file.blob.digest), "size": file.blob.size, "title": file.title[:MOST_TEXT], "url": url}
             for file, url in zip(view.files, urls, strict=False)  # of many, the first
         ],
         "commands": _commands(view, urls, plain),
