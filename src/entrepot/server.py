@@ -138,10 +138,8 @@ class Server:
             administration, now, url,
         )  # fmt: skip
         self.ops = Ops(self.identity, self.meters.registry, self.state)
-        tokens, sessions = (
-            RegistryTokens(self.identity, now),
-            Sessions(keeping, blobs, catalog, now, Streams(blobs, catalog, now, areas)),
-        )
+        tokens = RegistryTokens(self.identity, now)
+        sessions = Sessions(keeping, blobs, catalog, now, Streams(blobs, catalog, now, areas))
         self.oci = Oci(self.identity, tokens, repositories, manifests, sessions)
         views = Views(repositories, artifacts.contents, settings.registry_path_template)
         self.registry = SingularityRegistry(
@@ -150,10 +148,15 @@ class Server:
         )  # fmt: skip
         for endpoint in (self.data, self.s3, self.api, self.oci, self.registry, self.ops):
             check_calls(endpoint)
+        self.runner = self._runner(areas)
+
+    def _runner(self, areas: StagingAreas) -> Runner:
+        """What is done by itself."""
+        settings, catalog, blobs = self.settings, self.catalog, self.blobs
         patient = patient_clock()
         collector = Collector(catalog, blobs, patient, settings.remove_grace_seconds, self._held)
         expiry = Expiry(catalog, areas, patient, settings.trash_days * DAY, blobs.is_full)
-        self.runner = Runner(
+        return Runner(
             catalog,
             patient,
             [

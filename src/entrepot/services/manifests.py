@@ -1,6 +1,6 @@
 """Image manifests and tags: pushed, moved, deleted, brought back. Each in one commit, with all they name."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,7 +24,7 @@ from entrepot.errors import (
 )
 from entrepot.failpoints import failpoint
 from entrepot.formats.image_manifest import Descriptor, ImageManifest
-from entrepot.model import ALWAYS, Blob, Claims, Clock, Condition, Digest, NamedDigest, Piece, Repository
+from entrepot.model import ALWAYS, Blob, Claims, Clock, Condition, Digest, NamedDigest, Repository
 from entrepot.names import tag_name
 from entrepot.principals import Action, Principal, Resource
 from entrepot.services.keeping import Keeping
@@ -42,6 +42,7 @@ from entrepot.services.repository_places import (
     release,
 )
 from entrepot.services.room import Room
+from entrepot.services.streaming import whole
 from entrepot.storage.blobs import BlobStore, Received
 
 NEARLY_FULL: Final = 0.8
@@ -95,7 +96,7 @@ class Manifests:
         room = Room(self.catalog, self.now, project_id, principal.id)
         claims = Claims(len(wish.data), {wish.named.algorithm: wish.named.hex} if wish.named else {})
         try:
-            received = await self.blobs.receive(_whole(wish.data), claims, frozenset(), room)
+            received = await self.blobs.receive(whole(wish.data), claims, frozenset(), room)
         except BaseException:
             await room.release()
             raise
@@ -381,7 +382,3 @@ def _filled(tx: Transaction, project_id: int) -> float | None:
     found = projects.by_id(tx, project_id)
     share = found.used / found.quota if found and found.quota else 1.0
     return share if share >= NEARLY_FULL else None
-
-
-async def _whole(data: bytes) -> AsyncIterator[Sequence[Piece]]:
-    yield [data]

@@ -139,9 +139,14 @@ class Repositories:
         repository, found, until = looked
         if until is not None and until < self.now() + DAY:
             with suppress(QuotaExceeded):  # then it is there, and nobody promises for how long
-                await self.catalog.write(lambda tx: lease(tx, principal, repository, found, self.now()))
+                await self.catalog.write(lambda tx: self._prolong(tx, principal, repository, found))
             failpoint("lease.taken")
         return found
+
+    def _prolong(self, tx: Transaction, principal: Principal, repository: Repository, found: Blob) -> None:
+        """A lease of bytes that are still there; of others nobody was told in time."""
+        if held_blob(tx, repository, NamedDigest.of(found.digest), self.now()):
+            lease(tx, principal, repository, found, self.now())
 
     async def blobs(
         self, principal: Principal, path: str, wanted: Collection[NamedDigest]
@@ -217,6 +222,7 @@ class Repositories:
 
         def remove(tx: Transaction) -> None:
             repository = find(tx, principal, Action.DELETE, path)
+            repositories.lock(tx, repository.id)
             digest = identity_of(tx, named)
             users = manifests.named_by(tx, repository.id, digest, USERS_TOLD) if digest else []
             if users:

@@ -9,7 +9,7 @@ Who asks for the same bytes again goes on where an earlier session of theirs end
 """
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -39,7 +39,7 @@ from entrepot.services.rates import Turns
 from entrepot.services.repository_leases import LEASE_SECONDS, lease
 from entrepot.services.repository_places import ABSENT, canonical, check_pushable, holder_of, identity_of, pushable
 from entrepot.services.room import Room
-from entrepot.services.streaming import LIFE_SECONDS, Incoming, Streams
+from entrepot.services.streaming import LIFE_SECONDS, Incoming, Streams, whole
 from entrepot.storage.blobs import BlobStore, Received
 
 FEW_BYTES: Final = 64 << 10
@@ -243,7 +243,7 @@ class Sessions:
         data = b"".join([upload.head or b"", *few])
         claims = Claims(len(data), {named.algorithm: named.hex})
         try:
-            received = await self.blobs.receive(_whole(data), claims, frozenset(), _Aside(upload.id))
+            received = await self.blobs.receive(whole(data), claims, frozenset(), _Aside(upload.id))
         except DigestMismatch:
             await self.streams.areas.forget(upload.id)
             raise
@@ -377,7 +377,3 @@ async def _read_few(incoming: Incoming, few: list[Piece], most: int) -> bool:
         if total > most:
             return False
     return True
-
-
-async def _whole(data: bytes) -> AsyncIterator[Sequence[Piece]]:
-    yield [data]

@@ -30,6 +30,11 @@ async def nothing() -> AsyncIterator[Sequence[Piece]]:
     yield
 
 
+async def whole(data: bytes) -> AsyncIterator[Sequence[Piece]]:
+    """A body of bytes that are all here."""
+    yield [data]
+
+
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """Bytes of one request: where its client believes they go, the length it announced, and the one of its range."""
