@@ -74,6 +74,18 @@ def test_every_route_succeeds_in_the_shape_it_declares(server: RunningServer) ->
     link = call("POST", "/links", {"ref": f"object:{name}/a"}, 201)
     assert (link.digest, link.size) == (digest, 10)
     assert ask(link.url).body == b"some bytes"
+    # repositories: an index of nothing is the smallest image
+    index, images = b'{"schemaVersion":2,"manifests":[]}', f"{server.url}/v2/images-{tag}/manifests/t"
+    headers = {"Authorization": f"Bearer {api.token}", "Content-Type": "application/vnd.oci.image.index.v1+json"}
+    assert ask(images, "PUT", index, headers).status == 201
+    assert f"images-{tag}" in call("GET", "/repositories").repositories
+    assert not call("GET", f"/repositories/images-{tag}").public
+    assert call("PUT", f"/repositories/images-{tag}", {"public": True}).public
+    assert call("POST", f"/repositories/images-{tag}", {"immutable_tags": ["v*"]}).immutable_tags == ["v*"]
+    assert ask(images, "DELETE", None, headers).status == 202
+    assert call("POST", f"/undelete/images-{tag}", {"reference": "t"}).digest == f"sha256:{sha256(index)}"
+    moves = call("GET", f"/tag-moves/images-{tag}?tag=t")
+    assert [one.digest is None for one in moves] == [False, True, False]
     # uploads
     upload = call("POST", "/uploads", {"to": f"{name}/c", "size": 6}, 201)
     assert call("POST", "/uploads", {"to": f"{name}/c", "size": 6}, 200) == upload
