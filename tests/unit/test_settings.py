@@ -34,6 +34,16 @@ NO_TIMES = ("-1", "soon", "nan", "inf", "1e300", "")
 NO_COUNTS = ("0", "-1", "1.5", "many", "", "1_000", "²", "9" * 30, "9" * 5000)
 
 BAD: dict[str, tuple[str, ...]] = {  # as a variable has them
+    "registry_path_template": (
+        "{name}",
+        "{hash}/../x",
+        "{nope}/{hash}",
+        "/{hash}",
+        "{hash",
+        "a b/{hash}",
+        "{name}//{hash}",
+    ),
+    "keyserver_url": ("keys", "ftp://keys", "http://", "https://keys?x=1"),
     "data": ("a\0b",),
     "db": ("mysql://u:hidden@h/d", "postgresql://u:hidden@h/d", "postgresql+psycopg://u:hidden@h:x/d", "hidden"),
     "listen": ("", "x", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:²", "h:http", "a..b:80", "[x]:80"),
@@ -60,6 +70,8 @@ BAD: dict[str, tuple[str, ...]] = {  # as a variable has them
     "oidc_groups_claim": ("",),
 }
 GOOD: dict[str, tuple[str, Any]] = {
+    "registry_path_template": ("{host}/{user}/{repo}/{commit}/{hash}", "{host}/{user}/{repo}/{commit}/{hash}"),
+    "keyserver_url": ("https://keys.example", "https://keys.example"),
     "data": ("/srv/x", "/srv/x"),
     "db": ("postgresql+psycopg://u:p@h:5432/d", "postgresql+psycopg://u:p@h:5432/d"),
     "listen": ("[::1]:0", "[::1]:0"),

@@ -128,6 +128,11 @@ _PROLONG: Final = Query(update(upload).values(expires_at=bindparam("until")).whe
 _GROW: Final = Query(
     update(upload)
     .values(reserved=upload.c.reserved + bindparam("more"))
+    .where(upload.c.id == bindparam("wanted"), upload.c.state == "open")
+)
+_GROW_AT_LAST: Final = Query(
+    update(upload)
+    .values(reserved=upload.c.reserved + bindparam("more"))
     .where(upload.c.id == bindparam("wanted"), upload.c.state != "done")
 )
 _ADD_PIECE: Final = Query(
@@ -242,6 +247,13 @@ def begin(
 def grow(tx: Transaction, project_id: int, upload_id: str, more: int) -> None:
     """Reserve `more` bytes for an open upload whose length nobody knew. Raises: NoUpload; QuotaExceeded."""
     if not tx.run(_GROW, wanted=upload_id, more=more):
+        raise NoUpload("no such upload")
+    projects.reserve(tx, project_id, more)
+
+
+def grow_at_last(tx: Transaction, project_id: int, upload_id: str, more: int) -> None:
+    """As `grow`, also for one that is just being closed."""
+    if not tx.run(_GROW_AT_LAST, wanted=upload_id, more=more):
         raise NoUpload("no such upload")
     projects.reserve(tx, project_id, more)
 

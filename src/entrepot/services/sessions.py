@@ -303,7 +303,7 @@ class Sessions:
         counted = manifests.is_named(tx, repository.id, blob.digest)
         held = 0 if counted else blob.size
         if held > upload.reserved:
-            uploads.grow(tx, upload.project_id, upload.id, held - upload.reserved)
+            uploads.grow_at_last(tx, upload.project_id, upload.id, held - upload.reserved)
             upload = uploads.known(tx, upload.id)
         uploads.end_stream(tx, upload, blob.digest.hex, blob.size, held, until)
         return key

@@ -171,7 +171,8 @@ def test_the_catalog_lists_what_the_caller_may_read(people: People, hidden: Clie
     behind = reader.done("GET", found["link"].partition(">")[0].lstrip("<"), 200)
     assert behind.json["repositories"][:2] == names[3:]
     assert hidden.name not in reader.done("GET", "/v2/_catalog", 200).json["repositories"]
-    assert hidden.by(people.tokens["stranger"]).done("GET", "/v2/_catalog", 200).json == {"repositories": []}
+    listed = hidden.by(people.tokens["stranger"]).done("GET", "/v2/_catalog", 200).json["repositories"]
+    assert not {hidden.name, *names} & set(listed)
     hidden.by(None).refused("GET", "/v2/_catalog", 401, "UNAUTHORIZED")
 
 
