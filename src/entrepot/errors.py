@@ -6,6 +6,7 @@
     │   │   ├── NameTooLong
     │   │   └── BadDigest
     │   ├── BadRange         a range outside the bytes
+    │   │   └── NoSuchRange, WrongOffset
     │   ├── BadRequest       a message that cannot be read
     │   │   └── BadManifest  an image manifest that cannot be kept
     │   └── BodyCut          the connection ended before the body did
@@ -77,6 +78,14 @@ class BadDigest(BadName):
 
 class BadRange(UsageError):
     """A range or offset outside the bytes there are."""
+
+
+class NoSuchRange(BadRange):
+    """A range of bytes that begins behind all `size` of them."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"no such range in {size} bytes")
+        self.size = size
 
 
 class BadRequest(UsageError):

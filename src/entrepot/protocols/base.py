@@ -27,6 +27,7 @@ from entrepot.errors import (
     DigestMismatch,
     DiskFull,
     EntrepotError,
+    NoSuchRange,
     NotFound,
     QuotaExceeded,
     TooLarge,
@@ -251,11 +252,13 @@ def row_of(table: ErrorTable, error: EntrepotError) -> tuple[int, str]:
 
 
 def refusal_headers(error: EntrepotError) -> list[Header]:
-    """Headers any protocol sends with some errors: Retry-After, Allow."""
+    """Headers any protocol sends with some errors: Retry-After, Allow, Content-Range."""
     if isinstance(error, Busy):
         return [(b"retry-after", str(error.retry_after_seconds).encode())]
     if isinstance(error, MethodNotAllowed):
         return [(b"allow", error.allow.encode())]
+    if isinstance(error, NoSuchRange):
+        return [(b"content-range", f"bytes */{error.size}".encode())]
     return []
 
 

@@ -18,7 +18,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 from functools import lru_cache
 from typing import Final
 
-from entrepot.errors import BadRange, PreconditionFailed
+from entrepot.errors import NoSuchRange, PreconditionFailed
 from entrepot.failpoints import failpoint
 from entrepot.model import WHOLE, Blob, Digest, FileSpan, Instant, Opened, Span
 from entrepot.protocols.base import Header, Request, Response, Wire
@@ -88,7 +88,7 @@ def http_time(text: str | None) -> Instant | None:
 def span_of(request: Request, what: Representation) -> Span:
     """The one range that is asked for; WHOLE if there is none, several, or If-Range names another version.
 
-    Raises: BadRange, with the size, for a range that lies outside.
+    Raises: NoSuchRange for one that lies outside.
     """
     text = request.header(b"range")
     found = _RANGE.match(text) if text else None
@@ -105,7 +105,7 @@ def span_of(request: Request, what: Representation) -> Span:
         if last and int(last) < int(first):
             return WHOLE
     if span.start >= what.size or span.stop == 0:
-        raise BadRange(f"no such range in {what.size} bytes")
+        raise NoSuchRange(what.size)
     return span.within(what.size)
 
 
@@ -123,7 +123,7 @@ async def deliver(
 
     `part` is sent as a range is, whatever Range says.
 
-    Raises: PreconditionFailed; BadRange; NotFound if the bytes are wrong: all before the status line.
+    Raises: PreconditionFailed; NoSuchRange; NotFound if the bytes are wrong: all before the status line.
     """
     common = [
         *headers,
@@ -146,11 +146,6 @@ async def deliver(
     if request.method == "HEAD":
         return Response(status, common)
     return Response(status, common, await open_blob(blob, span))
-
-
-def unsatisfiable(size: int) -> Header:
-    """The header a 416 carries."""
-    return b"content-range", f"bytes */{size}".encode()
 
 
 async def respond(response: Response, request: Request, send: Send) -> int:

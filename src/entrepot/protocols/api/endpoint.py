@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from entrepot import shapes
 from entrepot.errors import BadName, EntrepotError, NotFound
-from entrepot.model import Blob, Claims, Clock, Condition, Digest, Facts, ObjectName, StoredObject
+from entrepot.model import Claims, Clock, Condition, Digest, Facts, ObjectName, StoredObject
 from entrepot.principals import ANONYMOUS, Principal
 from entrepot.protocols.api import openapi, requests, responses
 from entrepot.protocols.api.administration import Administration
@@ -42,7 +42,7 @@ from entrepot.protocols.api.calls import (
 from entrepot.protocols.api.registry import Registry
 from entrepot.protocols.base import Endpoint, Request, Response, bearer, json_response
 from entrepot.protocols.browser import shielded
-from entrepot.protocols.delivery import Representation, deliver, unsatisfiable
+from entrepot.protocols.delivery import Representation, deliver
 from entrepot.services.contents import Contents
 from entrepot.services.identity import Identity
 from entrepot.services.links import Links
@@ -104,7 +104,8 @@ class Api(Endpoint[Call]):
                 look_up = self.objects.tell if request.method == "HEAD" else self.objects.find_digest
                 blob = await look_up(principal, Digest.parse(text))
                 what = Representation(blob.size, blob.digest.hex, 0)
-                return await self._deliver(request, blob, what, DEFAULT_TYPE, blob.digest.hex)
+                shield = shielded(DEFAULT_TYPE, blob.digest.hex)
+                return await deliver(request, blob, what, self.objects.keeping.open, shield)
             case BeginUpload() | PutPart() | ShowUpload() | DiscardUpload() | CommitUpload():
                 return await self._uploads(call, principal, request)
             case MakeLink():
@@ -150,7 +151,8 @@ class Api(Endpoint[Call]):
             case GetObject(bucket, key):
                 stored, blob = await self.objects.find(principal, _object(bucket, key))
                 what = Representation(stored.size, stored.etag, stored.created_at)
-                return await self._deliver(request, blob, what, stored.content_type, stored.key)
+                shield = shielded(stored.content_type, stored.key)
+                return await deliver(request, blob, what, self.objects.keeping.open, shield)
             case PutObject(bucket, key, expires):
                 return await self._put(principal, _object(bucket, key), expires, request)
             case DeleteObject(bucket, key):
@@ -160,17 +162,6 @@ class Api(Endpoint[Call]):
             case InspectObject(bucket, key):
                 stored, blob = await self.objects.find(principal, _object(bucket, key))
                 return json_response(200, responses.object_shape(stored, blob, await self.contents.of(blob)))
-
-    async def _deliver(
-        self, request: Request, blob: Blob, what: Representation, content_type: str, key: str
-    ) -> Response:
-        try:
-            return await deliver(request, blob, what, self.objects.keeping.open, shielded(content_type, key))
-        except EntrepotError as error:
-            answer = self.refuse(error, request)
-            if answer.status == 416:
-                answer.headers.append(unsatisfiable(what.size))
-            return answer
 
     async def _put(self, principal: Principal, name: ObjectName, expires: str, request: Request) -> Response:
         facts = Facts(request.header(b"content-type") or DEFAULT_TYPE, {}, self._end(expires))

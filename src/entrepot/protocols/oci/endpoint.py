@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
-from uuid import UUID
 
 import msgspec
 
-from entrepot.errors import BadDigest, BadRequest, BodyCut, EntrepotError, TooLarge, Unauthenticated, WrongOffset
+from entrepot.errors import BadDigest, BadRequest, BodyCut, EntrepotError, TooLarge, Unauthenticated
 from entrepot.formats.image_manifest import MAX_BYTES
 from entrepot.model import ALWAYS, Algorithm, Blob, Condition, NamedDigest
 from entrepot.principals import ANONYMOUS, Principal
 from entrepot.protocols.base import Endpoint, Request, Response
 from entrepot.protocols.credentials import principal_by, proof_of
-from entrepot.protocols.delivery import Representation, deliver, unsatisfiable
+from entrepot.protocols.delivery import Representation, deliver
 from entrepot.protocols.oci import requests, responses
 from entrepot.protocols.oci.calls import (
     Append,
@@ -41,7 +40,7 @@ from entrepot.services.identity import Identity
 from entrepot.services.manifests import Manifests, Wish
 from entrepot.services.registry_tokens import RegistryToken, RegistryTokens
 from entrepot.services.repositories import Repositories, descriptor_of
-from entrepot.services.sessions import Session, Sessions
+from entrepot.services.sessions import Sessions
 from entrepot.services.streaming import Incoming, nothing
 
 MAX_FORM: Final = 64 << 10
@@ -49,7 +48,6 @@ BLOB_TYPE: Final = "application/octet-stream"
 MAX_LIST_BYTES: Final = 4 << 20
 MOST_SKIPPED: Final = 32 << 20
 SKIP_SECONDS: Final = 2.0
-_OF_UPLOAD: Final = (Append, EndUpload, ShowUpload, CancelUpload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class Oci(Endpoint[Call]):
         try:
             return await principal_by(proof, request, self.identity, self.tokens)
         except Unauthenticated:
-            if isinstance(proof, str) and isinstance(call, _OF_UPLOAD):
+            if isinstance(proof, str) and isinstance(call, OfUpload):
                 return ANONYMOUS  # its address is the right to it: the end of a token ends no running upload
             raise
 
@@ -134,15 +132,9 @@ class Oci(Endpoint[Call]):
 
     async def _deliver(self, request: Request, blob: Blob, media_type: str, named: NamedDigest) -> Response:
         headers = responses.content_headers(media_type, named)
-        try:
-            requests.check_range(request, blob.size)
-            what = Representation(blob.size, str(named), 0)
-            return await deliver(request, blob, what, self.repositories.keeping.open, headers)
-        except EntrepotError as error:
-            answer = self.refuse(error, request)
-            if answer.status == 416:
-                answer.headers.append(unsatisfiable(blob.size))
-            return answer
+        requests.check_range(request, blob.size)
+        what = Representation(blob.size, str(named), 0)
+        return await deliver(request, blob, what, self.repositories.keeping.open, headers)
 
     async def _token(self, request: Request) -> Response:
         if request.method == "POST":
@@ -222,23 +214,17 @@ class Oci(Endpoint[Call]):
 
     async def _of_upload(self, call: OfUpload, principal: Principal, request: Request) -> Response:
         upload = requests.upload_id(call.upload)
-        try:
-            match call:
-                case Append(path):
-                    found = await self.sessions.append(principal, path, upload, _incoming(request))
-                    return responses.session(202, path, found)
-                case EndUpload(path):
-                    return await self._end(principal, path, upload, request)
-                case ShowUpload(path):
-                    return responses.session(204, path, await self.sessions.state(principal, path, upload))
-                case CancelUpload(path):
-                    await self.sessions.cancel(principal, path, upload)
-                    return Response(204, [responses.VERSION])
-        except WrongOffset as error:
-            answer = self.refuse(error, request)
-            found = Session(str(UUID(upload)), error.offset)
-            answer.headers += responses.session_headers(call.path, found)
-            return answer
+        match call:
+            case Append(path):
+                found = await self.sessions.append(principal, path, upload, _incoming(request))
+                return responses.session(202, path, found)
+            case EndUpload(path):
+                return await self._end(principal, path, upload, request)
+            case ShowUpload(path):
+                return responses.session(204, path, await self.sessions.state(principal, path, upload))
+            case CancelUpload(path):
+                await self.sessions.cancel(principal, path, upload)
+                return Response(204, [responses.VERSION])
 
     async def _end(self, principal: Principal, path: str, upload: str, request: Request) -> Response:
         named = requests.digest_in(requests.query_of(request.raw_query), "digest")

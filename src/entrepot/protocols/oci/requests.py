@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
-from entrepot.errors import BadDigest, BadName, BadRange, BadRequest, NoUpload, Unsupported
+from entrepot.errors import BadDigest, BadName, BadRequest, NoSuchRange, NoUpload, Unsupported
 from entrepot.model import Algorithm, NamedDigest
 from entrepot.names import repository_path
 from entrepot.protocols.base import MethodNotAllowed, NoSuchRoute, Request, segments
@@ -161,7 +161,7 @@ def range_of(request: Request) -> tuple[int | None, int | None]:
 
 
 def check_range(request: Request, size: int) -> None:
-    """Raises: BadRange for a range that ends before it begins."""
+    """Raises: NoSuchRange for a range that ends before it begins."""
     found = _BACKWARDS.match(request.header(b"range") or "")
     if found and int(found[2]) < int(found[1]):
-        raise BadRange(f"no such range in {size} bytes")
+        raise NoSuchRange(size)

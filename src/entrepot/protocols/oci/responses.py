@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
+from uuid import UUID
 
 import msgspec
 
@@ -49,6 +50,7 @@ from entrepot.protocols.oci.calls import (
     DeleteBlob,
     DeleteManifest,
     ListRepositories,
+    OfUpload,
     Ping,
     PutManifest,
 )
@@ -109,6 +111,8 @@ def refused(error: EntrepotError, call: Call | None, base_url: str) -> Response:
         headers.append(_challenge(call, base_url))
     if isinstance(error, InUse | ReadOnly):
         headers.append((b"allow", b"GET, HEAD"))
+    if isinstance(error, WrongOffset) and isinstance(call, OfUpload):
+        headers += session_headers(call.path, Session(str(UUID(call.upload)), error.offset))
     body = msgspec.json.encode({"errors": _errors(error, code)})
     return Response(status, headers, body)
 

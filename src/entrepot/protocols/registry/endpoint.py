@@ -13,7 +13,7 @@ from entrepot.principals import Principal
 from entrepot.protocols.base import Endpoint, Request, Response
 from entrepot.protocols.browser import SHIELD, shielded
 from entrepot.protocols.credentials import principal_by, proof_of
-from entrepot.protocols.delivery import Representation, deliver, unsatisfiable
+from entrepot.protocols.delivery import Representation, deliver
 from entrepot.protocols.registry import requests, responses
 from entrepot.protocols.registry.calls import (
     AskRedirect,
@@ -168,13 +168,7 @@ class Registry(Endpoint[Call]):
     async def _file(self, principal: Principal, digest: Digest, file: str, request: Request) -> Response:
         blob = await self.objects.find_digest(principal, digest)
         what = Representation(blob.size, blob.digest.hex, 0)
-        try:
-            return await deliver(request, blob, what, self.objects.keeping.open, shielded(FILE_TYPE, file))
-        except EntrepotError as error:
-            answer = self.refuse(error, request)
-            if answer.status == 416:
-                answer.headers.append(unsatisfiable(blob.size))
-            return answer
+        return await deliver(request, blob, what, self.objects.keeping.open, shielded(FILE_TYPE, file))
 
     async def _tags(self, principal: Principal, name: str) -> list[str]:
         found: list[str] = []

@@ -8,12 +8,12 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from entrepot.errors import BadName, DigestMismatch, EntrepotError, MarkerAsked, NotFound
+from entrepot.errors import BadName, DigestMismatch, MarkerAsked, NotFound
 from entrepot.model import ALWAYS, Algorithm, Blob, Clock, Condition, Facts, ObjectName, Span, StoredObject, VersionId
 from entrepot.principals import Principal
 from entrepot.protocols.base import Header, Request, Response
 from entrepot.protocols.browser import SHIELD, disposition
-from entrepot.protocols.delivery import Representation, deliver, http_date, http_time, names_etag, unsatisfiable
+from entrepot.protocols.delivery import Representation, deliver, http_date, http_time, names_etag
 from entrepot.protocols.s3 import claims, heads, responses, tagging, xml
 from entrepot.protocols.s3.calls import Call, name_of, named
 from entrepot.protocols.s3.claims import Sent
@@ -57,16 +57,10 @@ class ObjectCalls:
         whole = heads.checksum_headers(stored, blob, whole=True) if told else ()
         if not proven.in_header:
             shown = _for_browsers(shown, stored, call.query)
-        try:
-            return await deliver(
-                request, blob, what, self.objects.keeping.open, [*responses.with_id(request), *shown, *headers],
-                part=part, whole=whole,
-            )  # fmt: skip
-        except EntrepotError as error:
-            answer = responses.refused(error, request)
-            if answer.status == 416:
-                answer.headers.append(unsatisfiable(stored.size))
-            return answer
+        return await deliver(
+            request, blob, what, self.objects.keeping.open, [*responses.with_id(request), *shown, *headers],
+            part=part, whole=whole,
+        )  # fmt: skip
 
     async def _part(
         self, call: Call, request: Request, stored: StoredObject, blob: Blob, *, told: bool
