@@ -89,12 +89,12 @@ class Refusing(SqliteCatalog):
     allowed = -1
     error: Exception = Busy("too many changes")
 
-    async def write(self, job: Job[T]) -> T:
+    async def write(self, job: Job[T], *, many: bool = False) -> T:
         if self.allowed == 0:
             self.allowed = -1
             raise self.error
         self.allowed -= self.allowed > 0
-        return await super().write(job)
+        return await super().write(job, many=many)
 
 
 @pytest.fixture
@@ -261,8 +261,7 @@ async def test_another_stores_folder_is_refused(tmp_path: Path) -> None:
 async def test_another_program_that_holds_the_catalog_is_waited_for_and_then_told(tmp_path: Path) -> None:
     ended: list[Exception] = []
     path = str(tmp_path / "catalog.db")
-    catalog = SqliteCatalog(path, on_lost=ended.append)
-    catalog._connection.execute("PRAGMA busy_timeout=50")
+    catalog = SqliteCatalog(path, on_lost=ended.append, patience=0.05)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(Busy):

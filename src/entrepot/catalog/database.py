@@ -103,8 +103,8 @@ class Transaction:
 class Catalog(Protocol):
     """The two ways in. A write job may run more than once, and never waits for anything but the database."""
 
-    async def write(self, job: Job[T]) -> T:
-        """What `job` gives, once its transaction is safe on disk.
+    async def write(self, job: Job[T], *, many: bool = False) -> T:
+        """What `job` gives, once its transaction is safe on disk; `many`: it may take milliseconds.
 
         Raises: what `job` raises, and then nothing of it is kept; DiskFull; Busy after five lost races.
         """

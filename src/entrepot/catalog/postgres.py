@@ -27,7 +27,7 @@ class PostgresCatalog:
         self._engine = create_engine(url, pool_size=connections, max_overflow=0, pool_pre_ping=True)
         self._threads = ThreadPoolExecutor(connections, "catalog")
 
-    async def write(self, job: Job[T]) -> T:
+    async def write(self, job: Job[T], *, many: bool = False) -> T:
         """As `Catalog.write`."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._write, job)
 

@@ -21,6 +21,7 @@ MOST_OBJECTS: Final = 10_000_000
 
 _PROJECT: Final = (project.c.id, project.c.name, project.c.quota, project.c.used, project.c.reserved, project.c.objects)
 _BY_NAME: Final = Query(select(*_PROJECT).where(project.c.name == bindparam("name")))
+_EITHER: Final = Query(select(*_PROJECT).where(project.c.name.in_([bindparam("name"), bindparam("other")])))
 _BY_ID: Final = Query(select(*_PROJECT).where(project.c.id == bindparam("id")))
 _ALL: Final = Query(select(*_PROJECT).order_by(project.c.name))
 _ADD: Final = Query(
@@ -164,6 +165,14 @@ def known(tx: Transaction, name: str) -> Project:
     if found is None:
         raise NotFound(f"no project {name}")
     return found
+
+
+def either(tx: Transaction, name: str, other: str) -> Project:
+    """The project of that name, or if there is none, of the other. Raises: NotFound."""
+    found = {row[1]: _project_of(row) for row in tx.rows(_EITHER, name=name, other=other)}
+    if not found:
+        raise NotFound(f"no project {other}")
+    return found.get(name) or found[other]
 
 
 def buckets_with_lifecycle(tx: Transaction) -> list[Bucket]:

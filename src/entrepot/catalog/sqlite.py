@@ -1,7 +1,9 @@
-"""The catalog on SQLite: one thread writes, in groups; readers stand beside it.
+"""The catalog on SQLite: writes in groups, one after the other; readers stand beside them.
 
-The thread takes whatever waits, runs it in one transaction, commits once (WAL, FULL), and only then answers. A job that
-is refused after it changed something makes the group run again, each job in a savepoint of its own.
+A group is whatever waits: one transaction, one commit (WAL, FULL), and only then the answers. Jobs run on the event
+loop, for the few statements of one cost less than handing the interpreter to another thread and back at each of them;
+the commit, which waits for the disk, and groups with a job of many rows run in a thread. A job that is refused after it
+changed something makes the group run again, each job in a savepoint of its own.
 A commit that fails with an I/O error has an unknown outcome: the process ends and recovers at its next start.
 """
 
@@ -13,7 +15,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
@@ -22,7 +24,8 @@ from entrepot.catalog.database import Job, LostRace, T, Transaction
 from entrepot.errors import Busy, DiskFull
 from entrepot.failpoints import failpoint
 
-BATCH: Final = 256
+BATCH: Final = 64
+"""Jobs in a group: what the event loop runs without a pause."""
 TRIES: Final = 5
 DIALECT: Final = sqlite_dialect(paramstyle="named")
 _log = logging.getLogger("entrepot.catalog")
@@ -30,7 +33,11 @@ _log = logging.getLogger("entrepot.catalog")
 # These concern the file, not the job that met them.
 _BROKEN: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOMEM}
 
-Waiting = tuple[Job[Any], asyncio.Future[Any]]
+PATIENCE_SECONDS: Final = 10.0
+"""How long another program may hold the catalog."""
+
+Waiting = tuple[Job[Any], asyncio.Future[Any], bool]
+"""A job, who waits for it, and whether it changes many rows."""
 Answer = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 
@@ -39,24 +46,43 @@ def _give_up(error: Exception) -> None:
     os._exit(74)
 
 
+class Group(NamedTuple):
+    """Jobs of one transaction, and their answers, if they have run."""
+
+    loop: asyncio.AbstractEventLoop
+    jobs: list[Waiting]
+    answers: list[Answer] | None
+
+
 class SqliteCatalog:
     """A catalog in one file. One process at a time: the caller holds the lock of the data folder."""
 
-    def __init__(self, path: str, *, on_lost: Callable[[Exception], None] = _give_up, readers: int = 4) -> None:
+    def __init__(
+        self, path: str, *, on_lost: Callable[[Exception], None] = _give_up, readers: int = 4,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:  # fmt: skip
         self._path = path
         self._on_lost = on_lost
-        self._jobs: queue.SimpleQueue[tuple[Job[Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._write_all, name="catalog-writer", daemon=True)
+        self._patience = patience
+        self._waiting: list[Waiting] = []
+        self._is_writing = False
+        self._groups: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
+        self._committer = threading.Thread(target=self._commit_all, name="catalog-writer", daemon=True)
         self._opened: list[sqlite3.Connection] = []
         self._local = threading.local()
         self._readers = ThreadPoolExecutor(readers, "catalog-reader")
         self._connection = connect(path)
-        self._writer.start()
+        self._connection.execute("PRAGMA busy_timeout=0")  # nothing is waited for on the event loop
+        self._committer.start()
 
-    async def write(self, job: Job[T]) -> T:
+    async def write(self, job: Job[T], *, many: bool = False) -> T:
         """As `Catalog.write`."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put((job, future))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._waiting.append((job, future, many))
+        if not self._is_writing:
+            self._is_writing = True
+            loop.call_soon(self._begin, loop)  # what else comes in this turn of the loop joins the group
         return await future
 
     async def read(self, job: Job[T]) -> T:
@@ -69,8 +95,9 @@ class SqliteCatalog:
 
     async def close(self) -> None:
         """As `Catalog.close`; the log is folded into the file, so that a copy of it is whole."""
-        self._jobs.put(None)
-        await asyncio.to_thread(self._writer.join)
+        await self.write(lambda _: None)
+        self._groups.put(None)
+        await asyncio.to_thread(self._committer.join)
         self._readers.shutdown()
         for reader in self._opened:
             reader.close()
@@ -90,41 +117,89 @@ class SqliteCatalog:
             transaction = self._local.transaction = Transaction(reader, DIALECT)
         return job(transaction)
 
-    def _write_all(self) -> None:
-        running = True
-        while running:
-            waiting = [self._jobs.get()]
-            while len(waiting) < BATCH and not self._jobs.empty():
-                waiting.append(self._jobs.get())
-            running = None not in waiting
-            jobs = [item for item in waiting if item is not None]
-            if jobs:
-                self._answer(self._write_group(jobs))
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """On the event loop: the next group. What cannot run here at once, the thread runs."""
+        jobs, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+        if not jobs:
+            self._is_writing = False
+            return
+        is_here = not any(many for _, _, many in jobs) and self._is_free()
+        self._groups.put(Group(loop, jobs, self._run(jobs) if is_here else None))
 
-    def _write_group(self, jobs: list[Waiting]) -> list[Answer]:
-        """One transaction for all of them; the answers, to be given when it is safe."""
+    def _is_free(self) -> bool:
+        """Whether a transaction has begun; else another program holds the catalog."""
         try:
-            answers = self._run_together(jobs) or self._run_apart(jobs)
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        return True
+
+    def _commit_all(self) -> None:
+        """The thread: commit each group, then answer, and let the event loop begin the next."""
+        while group := self._groups.get():
+            answers = self._commit(
+                group.jobs, self._run_patiently(group.jobs) if group.answers is None else group.answers
+            )
+            try:
+                group.loop.call_soon_threadsafe(self._end, group.loop, answers)
+            except RuntimeError:  # the loop is closed, and with it whoever waited
+                self._is_writing = False
+
+    def _end(self, loop: asyncio.AbstractEventLoop, answers: list[Answer]) -> None:
+        for future, result, error in answers:
+            if future.cancelled():
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+        self._begin(loop)
+
+    def _run_patiently(self, jobs: list[Waiting]) -> list[Answer]:
+        """As `_run`, in the thread, where another program is waited for."""
+        try:
+            self._connection.execute(f"PRAGMA busy_timeout={int(self._patience * 1000)}")
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            return self._taken_back(jobs, error)
+        finally:
+            self._connection.execute("PRAGMA busy_timeout=0")
+        return self._run(jobs)
+
+    def _run(self, jobs: list[Waiting]) -> list[Answer]:
+        """All of them in the transaction that has begun; the answers, to be given when it is safe."""
+        try:
+            return self._run_together(jobs) or self._run_apart(jobs)
+        except sqlite3.Error as error:
+            return self._taken_back(jobs, error)
+
+    def _commit(self, jobs: list[Waiting], answers: list[Answer]) -> list[Answer]:
+        if not self._connection.in_transaction:
+            return answers  # it was taken back
+        try:
             failpoint("catalog.committing")
             self._connection.execute("COMMIT")
             failpoint("catalog.committed")
         except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            refusal = _refusal(error)
-            if refusal is None:
-                self._on_lost(error)
-            return [(future, None, refusal or error) for _, future in jobs]
+            return self._taken_back(jobs, error)
         except OSError as error:
             self._on_lost(error)
-            return [(future, None, error) for _, future in jobs]
+            return [(future, None, error) for _, future, _ in jobs]
         return answers
+
+    def _taken_back(self, jobs: list[Waiting], error: sqlite3.Error) -> list[Answer]:
+        """Nothing of the group happened, if that is known."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        refusal = _refusal(error)
+        if refusal is None:
+            self._on_lost(error)
+        return [(future, None, refusal or error) for _, future, _ in jobs]
 
     def _run_together(self, jobs: list[Waiting]) -> list[Answer] | None:
         """The answers, if no job failed after it had changed something: the usual case, at two statements less each."""
-        self._connection.execute("BEGIN IMMEDIATE")
         answers: list[Answer] = []
-        for job, future in jobs:
+        for job, future, _ in jobs:
             changes = self._connection.total_changes
             try:
                 answers.append((future, job(Transaction(self._connection, DIALECT)), None))
@@ -140,7 +215,7 @@ class SqliteCatalog:
     def _run_apart(self, jobs: list[Waiting]) -> list[Answer]:
         """The same jobs again, each in a savepoint, so that a refused one takes only its own changes back."""
         self._connection.execute("BEGIN IMMEDIATE")
-        return [self._run_one(job, future) for job, future in jobs]
+        return [self._run_one(job, future) for job, future, _ in jobs]
 
     def _run_one(self, job: Job[Any], future: asyncio.Future[Any]) -> Answer:
         transaction = Transaction(self._connection, DIALECT)
@@ -161,21 +236,6 @@ class SqliteCatalog:
                 if self._connection.in_transaction:
                     self._connection.execute("RELEASE job")
         return future, None, Busy("too many changes to the same name at once")
-
-    @staticmethod
-    def _answer(answers: list[Answer]) -> None:
-        def resolve() -> None:
-            for future, result, error in answers:
-                if future.cancelled():
-                    continue
-                if error is None:
-                    future.set_result(result)
-                else:
-                    future.set_exception(error)
-
-        loop = answers[0][0].get_loop()
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(resolve)
 
 
 def _refusal(error: sqlite3.Error) -> Exception | None:

@@ -53,6 +53,7 @@ class Connection:
         """An answer begins. If its body was announced and never asked for, the connection ends with it."""
         if self._cycle.waiting_for_100_continue and not self.body.touched:
             self._cycle.keep_alive = False
+        self._http.outlet.hold()
 
     def abort(self) -> None:
         """End it by a TCP reset: never a clean end, which some clients take for the end of the body."""
@@ -68,6 +69,7 @@ class Connection:
 
         Raises: ConnectionError if the client leaves or does not read for 60 s.
         """
+        self._http.outlet.flush()
         self._http.transport.set_write_buffer_limits(high=0)
         await self._http.flow.drain()
         self._http.transport.set_write_buffer_limits()

@@ -9,7 +9,6 @@ an answer lost by closing over unread bytes, readers that never drain. uvicorn's
 import asyncio
 import collections
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, ClassVar, Final
 
 import httptools
@@ -18,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from entrepot.front.body import PieceBody
 from entrepot.front.connection import READER_IDLE_SECONDS, Connection
 from entrepot.front.head import HEAD_BYTES, HEAD_LINES, TARGET_BYTES, BadHead, check_head, read_refusal, refusal
+from entrepot.front.outlet import Outlet
 
 HEAD_SECONDS: Final = 10.0
 BODY_IDLE_SECONDS: Final = 60.0
@@ -49,6 +49,7 @@ class Entrance(HttpToolsProtocol):
         self._head_bytes = self._head_lines = self._dropped = self._unfinished = 0
         self._declined = False
         self._heard_at = 0.0
+        self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
         self._stranger: str | None = None
@@ -56,7 +57,7 @@ class Entrance(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it, and begin to wait for a head."""
         super().connection_made(transport)
-        self._outlet = SimpleNamespace(write=transport.write, is_closing=transport.is_closing, close=self.leave)
+        self.outlet = Outlet(transport, self.leave)
         address = self.client[0] if self.client else ""
         if not self.is_proxy(address):
             self._stranger = address
@@ -70,6 +71,8 @@ class Entrance(HttpToolsProtocol):
         """Whatever was under way is cut."""
         self.forget_stranger()
         self._wait(None)
+        if self._timer:
+            self._timer.cancel()
         self._stop_reader_timer()
         super().connection_lost(exc)
         if self.body:
@@ -84,19 +87,35 @@ class Entrance(HttpToolsProtocol):
             self._stranger = None
 
     def _wait(self, seconds: float | None) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
+        """Expire after so long, unless told otherwise. The timer stays as it is and looks again: it is told often."""
+        self._due = None
         if seconds:
             self._heard_at = self.loop.time()
-            self._timer = self.loop.call_later(seconds, self._expired)
+            self._expire_at(self._heard_at + seconds)
+
+    def _expire_at(self, due: float) -> None:
+        self._due = due
+        if self._timer is None or self._timer.when() > due:
+            if self._timer:
+                self._timer.cancel()
+            self._timer = self.loop.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._due is None:
+            return
+        if self._due > self.loop.time():
+            self._expire_at(self._due)
+        else:
+            self._due = None
+            self._expired()
 
     def _expired(self) -> None:
         if self.phase == "body":
             silent = self.loop.time() - self._heard_at
             if self.flow.read_paused or silent < BODY_IDLE_SECONDS:  # we are slow, or bytes came meanwhile
                 rest = BODY_IDLE_SECONDS if self.flow.read_paused else BODY_IDLE_SECONDS - silent
-                self._timer = self.loop.call_later(rest, self._expired)
+                self._expire_at(self.loop.time() + rest)
                 return
         if self.phase in ("drain", "leaving") and not self.transport.is_closing():
             self._close()
@@ -110,7 +129,7 @@ class Entrance(HttpToolsProtocol):
                 self._drop(len(data))
             return
         self._heard_at = self.loop.time()
-        if self.phase == "idle" and self._timer is None and not self._answering():
+        if self.phase == "idle" and self._due is None and not self._answering():
             self._wait(HEAD_SECONDS)
         self._unset_keepalive_if_required()
         in_head = self.phase == "head"
@@ -236,7 +255,7 @@ class Entrance(HttpToolsProtocol):
         self.scope["extensions"] = {"entrepot": connection}  # type: ignore[dict-item]
         super().on_headers_complete()
         cycle: Any = self.cycle
-        cycle.transport = self._outlet
+        cycle.transport = self.outlet
         connection.bind(cycle)
 
     def on_body(self, body: bytes) -> None:
@@ -259,6 +278,7 @@ class Entrance(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer is out; of pipelined requests not always that of the one whose body is coming."""
+        self.outlet.flush()
         if self.phase == "leaving":
             return  # and nothing behind it gets one
         if self.phase == "body" and not self._answering():

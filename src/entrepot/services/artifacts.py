@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from entrepot.catalog import projects, versions
+from entrepot.catalog import versions
 from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import Denied, NoBlob, NoManifest, NotFound
 from entrepot.formats import sniff
@@ -22,7 +22,7 @@ from entrepot.principals import Action, Principal
 from entrepot.services.contents import Contents
 from entrepot.services.objects import Objects
 from entrepot.services.places import VIRTUAL, allowed
-from entrepot.services.repository_places import name_of
+from entrepot.services.repository_places import meaning_of
 
 LATEST: Final = "latest"
 OCTETS: Final = "application/octet-stream"
@@ -61,7 +61,7 @@ class Artifacts:
     def _look_up(
         self, tx: Transaction, principal: Principal, path: str, second: int | None = None
     ) -> tuple[StoredObject, Blob]:
-        name = name_of(tx, path)
+        name = meaning_of(tx, path).name
         if name is None:
             raise NotFound(f"no repository {path}")
         if second is None or name.bucket in VIRTUAL:
@@ -80,9 +80,10 @@ class Artifacts:
 
     def _versions(self, tx: Transaction, path: str) -> list[tuple[StoredObject, Blob | None]]:
         """Earlier versions that the bucket keeps, the newest first; the reading of the name was allowed."""
-        name = name_of(tx, path)
-        bucket = projects.find_bucket(tx, name.project or "", name.bucket) if name else None
-        return versions.kept(tx, bucket, name.key, MOST_VERSIONS) if bucket and name else []
+        found = meaning_of(tx, path)
+        if found.name is None or found.bucket is None:
+            return []
+        return versions.kept(tx, found.bucket, found.name.key, MOST_VERSIONS)
 
     async def with_manifest(
         self, principal: Principal, path: str, named: NamedDigest | None, second: int | None

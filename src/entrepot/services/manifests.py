@@ -46,6 +46,7 @@ from entrepot.services.streaming import whole
 from entrepot.storage.blobs import BlobStore, Received
 
 NEARLY_FULL: Final = 0.8
+FEW_LAYERS: Final = 64
 MOST_COPIED: Final = 10_000
 """Manifests that come along when an index names one of another repository."""
 
@@ -121,7 +122,7 @@ class Manifests:
             return key, _filled(tx, repository.project_id)
 
         try:
-            key, filled = await self.catalog.write(bind)
+            key, filled = await self.catalog.write(bind, many=parsed.is_index or len(parsed.layers) > FEW_LAYERS)
         except EntrepotError:
             await self.blobs.unlink_loser(received)
             await room.release()
@@ -273,7 +274,7 @@ class Manifests:
             else:
                 self._remove_manifest(tx, principal, repository, named)
 
-        await self.catalog.write(remove)
+        await self.catalog.write(remove, many=True)
         failpoint("name.deleted")
 
     def _remove_tag(self, tx: Transaction, principal: Principal, repository: Repository, name: str) -> None:
@@ -336,7 +337,7 @@ class Manifests:
             self.repositories.audit(tx, principal, "undelete", repository, tag=name, digest=digest)
             return NamedDigest.of(digest)
 
-        return await self.catalog.write(bring_back)
+        return await self.catalog.write(bring_back, many=True)
 
     def _restore(self, tx: Transaction, repository: Repository, digest: Digest) -> bool:
         """Whether that manifest is live, perhaps again; with it, what it names and was deleted too."""

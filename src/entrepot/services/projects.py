@@ -81,7 +81,7 @@ class Projects:
             projects.remove(tx, found.id)
             audit.record(tx, principal, "remove project", self.now(), name=name)
 
-        await self.catalog.write(remove)
+        await self.catalog.write(remove, many=True)
 
     async def buckets(self, principal: Principal, project: str | None) -> list[Bucket]:
         """The buckets of a project the caller may read. Raises: Unauthenticated; NotFound."""
@@ -149,7 +149,7 @@ class Projects:
             audit.record(tx, principal, "remove bucket", self.now(), project_id=found.project_id, name=name)
             return True
 
-        while not await self.catalog.write(remove):
+        while not await self.catalog.write(remove, many=True):
             pass
 
 

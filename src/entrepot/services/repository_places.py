@@ -1,5 +1,6 @@
 """Where a repository's name lies and whose it is; what a repository holds, and by which names bytes are known."""
 
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -7,7 +8,7 @@ from entrepot.auth.permissions import authorize
 from entrepot.catalog import blobs, manifests, objects, projects, repositories, uploads
 from entrepot.catalog.database import Transaction
 from entrepot.errors import Conflict, EntrepotError, NotFound, ReadOnly
-from entrepot.model import Algorithm, Blob, Digest, Instant, NamedDigest, ObjectName, Project, Repository
+from entrepot.model import Algorithm, Blob, Bucket, Digest, Instant, NamedDigest, ObjectName, Project, Repository
 from entrepot.names import repository_path
 from entrepot.principals import Action, Principal, Resource
 from entrepot.services.identity import DEFAULT_PROJECT
@@ -27,32 +28,49 @@ def canonical(path: str) -> str:
 def home_of(tx: Transaction, path: str) -> Project:
     """The project a name is in: that of its first component if there is one, else `default`."""
     first, slash, _ = canonical(path).partition("/")
-    return (projects.find(tx, first) if slash else None) or projects.known(tx, DEFAULT_PROJECT)
+    return projects.either(tx, first if slash else DEFAULT_PROJECT, DEFAULT_PROJECT)
 
 
-def is_taken(tx: Transaction, path: str) -> bool:
-    """Whether no repository can have that name: it is below a bucket nobody made, or one with areas."""
-    name = name_of(tx, path)
-    if canonical(path).partition("/")[0] in VIRTUAL or (name and name.bucket in VIRTUAL):
-        return True
-    bucket = projects.find_bucket(tx, name.project or "", name.bucket) if name else None
-    return bucket is not None and bucket.areas
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a repository's name says: the project it is in, and the object it would be, whose bucket may be missing."""
+
+    home: Project
+    name: ObjectName | None
+    bucket: Bucket | None
+
+    def is_object(self, tx: Transaction) -> bool:
+        """Whether it means an object, or the bytes of a digest."""
+        if self.name is None or self.name.bucket == DIGESTS:
+            return self.name is not None
+        return self.bucket is not None and objects.find(tx, self.bucket, self.name.key) is not None
+
+    def is_open(self, tx: Transaction) -> bool:
+        """Whether it means an object that everybody may read."""
+        return self.bucket is not None and self.bucket.is_open and self.is_object(tx)
+
+    def reads(self, tx: Transaction, principal: Principal) -> bool:
+        """Whether it means an object which the principal may read."""
+        if self.name is None or self.bucket is None:
+            return self.name is not None and self.name.bucket == DIGESTS
+        return self.is_object(tx) and is_allowed(tx, principal, Action.GET, self.bucket, self.name.key)
 
 
-def reads_object(tx: Transaction, principal: Principal, path: str) -> bool:
-    """Whether that name means an object which the principal may read."""
-    name = name_of(tx, path)
-    bucket = projects.find_bucket(tx, name.project or "", name.bucket) if name else None
-    if name is None or bucket is None:
-        return name is not None and name.bucket == DIGESTS
-    return is_object(tx, path) and is_allowed(tx, principal, Action.GET, bucket, name.key)
+def meaning_of(tx: Transaction, path: str) -> Meaning:
+    """What that name says. An object is in the project of its first component, if that is one; then bucket and key."""
+    whole = canonical(path)
+    home = home_of(tx, path)
+    owner = home if path == whole else projects.known(tx, DEFAULT_PROJECT)  # `default/` was written
+    bucket, slash, key = whole.removeprefix(f"{owner.name}/").partition("/")
+    if not (slash and key) or bucket == IMAGES:
+        return Meaning(home, None, None)
+    found = None if bucket in VIRTUAL else projects.find_bucket(tx, owner.name, bucket)
+    return Meaning(home, ObjectName(bucket, key, owner.name), found)
 
 
-def is_open(tx: Transaction, path: str) -> bool:
-    """Whether that name means an object that everybody may read."""
-    name = name_of(tx, path)
-    bucket = projects.find_bucket(tx, name.project or "", name.bucket) if name else None
-    return bucket is not None and bucket.is_open and is_object(tx, path)
+def is_object(tx: Transaction, path: str) -> bool:
+    """Whether that name means an object, or the bytes of a digest."""
+    return meaning_of(tx, path).is_object(tx)
 
 
 def stored(tx: Transaction, path: str) -> Repository | None:
@@ -70,7 +88,7 @@ def find(tx: Transaction, principal: Principal, action: Action, path: str) -> Re
     repository = stored(tx, path)
     if repository is None:
         refusal = missing(tx, principal, path)
-        if reads_object(tx, principal, path):
+        if meaning_of(tx, path).reads(tx, principal):
             raise ReadOnly(f"{path} is an object", why="it is changed by the ways it came in")
         raise refusal
     authorize(principal, action, Resource(repository.project_id, repository.public))
@@ -92,18 +110,25 @@ def check_pushable(tx: Transaction, principal: Principal, path: str) -> Reposito
     Raises: Denied; Hidden; Unauthenticated; BadName.
     """
     repository_path(path)
-    if is_taken(tx, path):
-        authorize(principal, Action.CREATE, Resource(home_of(tx, path).id))
+    meaning = meaning_of(tx, path)
+    if _is_taken(meaning, path):
+        authorize(principal, Action.CREATE, Resource(meaning.home.id))
         raise Conflict(f"{path} is below a bucket of the server's own", advice="choose another name")
-    found = stored(tx, path)
-    if found:
+    found = repositories.find(tx, canonical(path))
+    if found and (manifests.in_repository(tx, found.id) or not meaning.is_object(tx)):
         authorize(principal, Action.CREATE, Resource(found.project_id, found.public))
         return found
-    home = home_of(tx, path)
-    authorize(principal, Action.CREATE, Resource(home.id, is_open(tx, path)))
-    if is_object(tx, path):
+    authorize(principal, Action.CREATE, Resource(meaning.home.id, meaning.is_open(tx)))
+    if meaning.is_object(tx):
         raise Conflict(f"{path} is the name of an object", why="it can be pulled, and is put by other ways")
-    return home
+    return meaning.home
+
+
+def _is_taken(meaning: Meaning, path: str) -> bool:
+    """Whether no repository can have that name: it is below a bucket nobody made, or one with areas."""
+    if canonical(path).partition("/")[0] in VIRTUAL or (meaning.name and meaning.name.bucket in VIRTUAL):
+        return True
+    return meaning.bucket is not None and meaning.bucket.areas
 
 
 def pushable(tx: Transaction, principal: Principal, path: str, now: Instant) -> Repository:
@@ -155,20 +180,3 @@ def release(tx: Transaction, repository: Repository, digest: Digest) -> None:
 def is_immutable(repository: Repository, name: str) -> bool:
     """Whether its owners said that this tag never moves."""
     return any(fnmatchcase(name, pattern) for pattern in repository.config.get("immutable_tags", ()))
-
-
-def name_of(tx: Transaction, path: str) -> ObjectName | None:
-    """The object a repository's name would mean: a project if the first component is one, a bucket, and a key."""
-    whole = canonical(path)
-    home = home_of(tx, path) if path == whole else projects.known(tx, DEFAULT_PROJECT)  # `default/` was written
-    bucket, slash, key = whole.removeprefix(f"{home.name}/").partition("/")
-    return ObjectName(bucket, key, home.name) if slash and key and bucket != IMAGES else None
-
-
-def is_object(tx: Transaction, path: str) -> bool:
-    """Whether that name means an object, or the bytes of a digest."""
-    name = name_of(tx, path)
-    if name is None or name.bucket == DIGESTS:
-        return name is not None
-    bucket = projects.find_bucket(tx, name.project or "", name.bucket)
-    return bucket is not None and objects.find(tx, bucket, name.key) is not None

@@ -201,7 +201,7 @@ class Uploads:
             return uploads.pieces(tx, upload.id)
 
         area.stale = True
-        left = await self.catalog.write(drop)
+        left = await self.catalog.write(drop, many=True)
         area.assembly.start_again((piece.start, piece.stop) for piece in left)
         area.stale = False
 
@@ -300,7 +300,7 @@ class Uploads:
             return stored, key
 
         try:
-            stored, key = await self.catalog.write(bind)
+            stored, key = await self.catalog.write(bind, many=True)
         except EntrepotError as error:
             await self._unbound(upload.id, received, error)
             raise
