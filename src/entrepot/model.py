@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final
 
@@ -14,6 +15,16 @@ from entrepot.errors import BadDigest, BadName, BadRange
 
 Instant = float
 Clock = Callable[[], Instant]
+
+
+def utc_text(at: Instant) -> str:
+    """The second, as RFC 3339 writes it; the last there is, if that is beyond it."""
+    try:
+        return datetime.fromtimestamp(int(at), UTC).isoformat().replace("+00:00", "Z")
+    except (OverflowError, ValueError):
+        return "9999-12-31T23:59:59Z"
+
+
 Piece = bytes | bytearray | memoryview
 Body = AsyncIterator[Sequence[Piece]]
 """A body as batches of pieces: a batch is worked on in one hop to a thread, pieces are never joined."""

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from entrepot.services.views import DEFAULT_TEMPLATE, REVISION, SOURCE, _source, storage_folder
+from entrepot.formats.image_manifest import REVISION, SOURCE
+from entrepot.services.views import DEFAULT_TEMPLATE, _source, storage_folder
 
 HASH = "ab" * 32
 SEED = "{host}/{user}/{repo}/{commit}/{hash}"

@@ -13,14 +13,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from entrepot.auth import sigv2, sigv4
 from entrepot.auth.sigv2 import BadForm, BadProof, Expired, SignedTwice, WrongSignature, form_table
 from entrepot.auth.sigv4 import ALGORITHM, DEFAULT_REGION, MAX_EXPIRES_SECONDS, Credential
 from entrepot.errors import BadRequest
-from entrepot.model import Instant
+from entrepot.model import Instant, utc_text
 from entrepot.strict_json import read_object
 
 Fields = Sequence[tuple[str, str]]
@@ -177,8 +177,9 @@ def _exactly(fields: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def _encoded(expires_at: Instant, conditions: Sequence[Mapping[str, str]]) -> str:
-    expiration = datetime.fromtimestamp(expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return base64.b64encode(json.dumps({"expiration": expiration, "conditions": conditions}).encode()).decode()
+    return base64.b64encode(
+        json.dumps({"expiration": utc_text(expires_at), "conditions": conditions}).encode()
+    ).decode()
 
 
 def _malformed(why: str) -> BadPolicy:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from entrepot.catalog import versions
@@ -15,9 +14,9 @@ from entrepot.catalog.database import Catalog, Transaction
 from entrepot.errors import Denied, NoBlob, NoManifest, NotFound
 from entrepot.formats import sniff
 from entrepot.formats.content import Content
-from entrepot.formats.image_manifest import EMPTY_TYPE, OCI_MANIFEST
+from entrepot.formats.image_manifest import CREATED, EMPTY_TYPE, OCI_MANIFEST, TITLE
 from entrepot.formats.sif import CONFIG_TYPE, config_of
-from entrepot.model import Algorithm, Blob, Clock, Digest, NamedDigest, StoredObject
+from entrepot.model import Algorithm, Blob, Clock, Digest, NamedDigest, StoredObject, utc_text
 from entrepot.principals import Action, Principal
 from entrepot.services.contents import Contents
 from entrepot.services.objects import Objects
@@ -132,15 +131,14 @@ class Artifacts:
         assert kind
         layer = {
             "mediaType": kind, **_named(blob),
-            "annotations": {"org.opencontainers.image.title": stored.key.rpartition("/")[2]},
+            "annotations": {TITLE: stored.key.rpartition("/")[2]},
         }  # fmt: skip
-        created = datetime.fromtimestamp(int(stored.created_at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         body: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
         if not is_sif:
             body["artifactType"] = kind
         body["config"] = {"mediaType": CONFIG_TYPE if is_sif else EMPTY_TYPE, **_named(config)}
         body["layers"] = [layer]
-        body["annotations"] = {"org.opencontainers.image.created": created}
+        body["annotations"] = {CREATED: utc_text(stored.created_at)}
         manifest = _in_memory(json.dumps(body, separators=(",", ":")).encode(), self.now())
         return Artifact(stored, blob, content, manifest, config)
 

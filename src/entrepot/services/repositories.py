@@ -251,6 +251,15 @@ class Repositories:
             found = [LATEST] if limit and after < LATEST else []
         return found[:limit], len(found) > limit
 
+    async def all_tags(self, principal: Principal, path: str) -> list[str]:
+        """Every tag in ASCII order. Raises: as `tags`."""
+        found: list[str] = []
+        more = True
+        while more:
+            page, more = await self.tags(principal, path, found[-1] if found else "", PAGE_ITEMS)
+            found += page
+        return found
+
     async def history(self, principal: Principal, path: str, name: str, limit: int = PAGE_ITEMS) -> list[Move]:
         """The last moves of a tag, the newest first. Raises: NotFound; Denied; Unauthenticated."""
 

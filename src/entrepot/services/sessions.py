@@ -255,7 +255,7 @@ class Sessions:
         except DigestMismatch:
             await self.streams.areas.forget(upload.id, completing=True)
             raise
-        except BaseException:
+        except Exception:
             await self.catalog.write(lambda tx: uploads.reopen(tx, upload.id))
             raise
         await self._name(upload, repository, principal, received)

@@ -16,7 +16,7 @@ from entrepot.catalog import blobs, listing, manifests, objects, projects, repos
 from entrepot.catalog.database import Transaction
 from entrepot.catalog.manifests import Manifest
 from entrepot.errors import BadManifest, BadName, NotFound
-from entrepot.formats.image_manifest import Descriptor, ImageManifest, parse
+from entrepot.formats.image_manifest import TITLE, Descriptor, ImageManifest, parse
 from entrepot.model import (
     WHOLE,
     Algorithm,
@@ -33,10 +33,9 @@ from entrepot.model import (
 )
 from entrepot.principals import Action, Principal, Resource
 from entrepot.services.places import DIGESTS, HEX, IMAGES, can_read
-from entrepot.services.repository_places import identity_of
+from entrepot.services.repository_places import ABSENT, identity_of
 from entrepot.storage.blobs import BlobStore
 
-TITLE: Final = "org.opencontainers.image.title"
 MANIFEST: Final = "manifest.json"
 CONFIG: Final = "config.json"
 MOST_NESTED: Final = 4
@@ -250,7 +249,7 @@ class Shown:
     def _digest(self, tx: Transaction, file: _File) -> Digest:
         if file.descriptor is None:
             return file.manifest.digest
-        return identity_of(tx, file.descriptor.digest) or Digest("0" * 64)
+        return identity_of(tx, file.descriptor.digest) or ABSENT
 
     def _size(self, file: _File) -> int:
         return file.manifest.size if file.descriptor is None else file.descriptor.size

@@ -75,7 +75,7 @@ class StaticTrees:
         """
         if NEVER & set(name.split("/")):
             raise BadName(f"{name} cannot be a tree", why=f"no part of its name is one of {', '.join(sorted(NEVER))}")
-        tags = await self._tags(principal, name)
+        tags = await self.repositories.all_tags(principal, name)
         found: dict[str, Found] = {}
         images: list[tuple[str, NamedDigest, int, str]] = []
         files: list[File] = []
@@ -96,14 +96,6 @@ class StaticTrees:
         files.append(Text(f"v2/{name}/tags/list", JSON, pages.tags(name, tags)))
         files += await self._views(principal, name, tags, base_url, pages, linked=linked)
         return Tree(tuple({file.path: file for file in files}.values()), tuple(images))
-
-    async def _tags(self, principal: Principal, name: str) -> list[str]:
-        tags: list[str] = []
-        more = True
-        while more:
-            page, more = await self.repositories.tags(principal, name, tags[-1] if tags else "", PAGE_ITEMS)
-            tags += page
-        return tags
 
     async def _collect(self, principal: Principal, name: str, one: Found, found: dict[str, Found]) -> None:
         """A manifest, what an index names, and what refers to any of them, each once."""

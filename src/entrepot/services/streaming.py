@@ -106,7 +106,7 @@ class Streams:
                 self.blobs.check_room(0)
                 async with self.areas.turn(upload.id, area):
                     if area.epoch != epoch:
-                        raise WrongOffset(area.assembly.front)
+                        raise WrongOffset(await self._make_safe(upload.id, area))
                     front = await self.blobs.run_hash(_append, area, pieces)
                     if front - area.safe >= SAFE_BYTES:
                         await self._make_safe(upload.id, area)
@@ -166,7 +166,7 @@ class Streams:
             try:
                 claims = Claims(size, {Algorithm.SHA256: sums[Algorithm.SHA256]})
                 return await self.blobs.run(self.blobs.assemble, area.assembly, size, claims, sums)
-            except BaseException:  # a failed sync is final
+            except Exception:  # a failed sync is final; of a process that ends, the next one finds the bytes
                 await self.catalog.write(lambda tx: uploads.drop(tx, upload.id))
                 raise
             finally:

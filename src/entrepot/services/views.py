@@ -7,15 +7,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from entrepot.errors import BadName, NoBlob, NoManifest, NotFound
 from entrepot.formats import sniff
 from entrepot.formats.content import Content
-from entrepot.formats.image_manifest import MAX_BYTES, Descriptor, ImageManifest
-from entrepot.model import Algorithm, Blob, Digest, NamedDigest
+from entrepot.formats.image_manifest import CREATED, MAX_BYTES, REVISION, SOURCE, TITLE, Descriptor, ImageManifest
+from entrepot.model import Algorithm, Blob, Digest, NamedDigest, utc_text
 from entrepot.names import repository_path
 from entrepot.principals import Principal
 from entrepot.services.contents import Contents
@@ -24,10 +23,6 @@ from entrepot.services.repositories import Found, Repositories
 DEFAULT_TEMPLATE: Final = "{name}/{hash}"
 FIELDS: Final = frozenset({"host", "user", "repo", "commit", "hash", "name", "tag"})
 SQUASHFS: Final = "application/vnd.singularity.image.squashfs"
-TITLE: Final = "org.opencontainers.image.title"
-SOURCE: Final = "org.opencontainers.image.source"
-REVISION: Final = "org.opencontainers.image.revision"
-CREATED: Final = "org.opencontainers.image.created"
 MOST_NESTED: Final = 8
 CONTAINERS: Final = frozenset(
     {"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"}
@@ -113,7 +108,7 @@ class Views:
         assert parsed.config
         architecture = content.sif.architecture if content.sif else _clipped(config.get("architecture"))
         made = content.sif.created_at if content.sif else 0
-        created = _clipped(parsed.annotations.get(CREATED) or config.get("created")) or (_time(made) if made else "")
+        created = _clipped(parsed.annotations.get(CREATED) or config.get("created")) or (utc_text(made) if made else "")
         return View(
             name, reference, found.digest, found.media_type, parsed.config, files, content, architecture, created,
             labels,
@@ -183,10 +178,6 @@ def _clipped(text: object, most: int = 64) -> str:
     return text[:most] if isinstance(text, str) else ""
 
 
-def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def storage_folder(template: str, fields: Mapping[str, str]) -> str:
     """The folder a file of those fields has; by the default template if one of its fields is missing."""
     safe = {key: _safe(key, value) for key, value in fields.items()}
@@ -213,8 +204,3 @@ def _source(labels: Mapping[str, str]) -> dict[str, str]:
     if len(folders) < 2:
         return {"host": host, "commit": labels.get(REVISION, "")}
     return {"host": host, "user": folders[0], "repo": folders[1], "commit": labels.get(REVISION, "")}
-
-
-def md5_of(blob: Blob) -> str | None:
-    """The md5 of bytes, if somebody asked for it once."""
-    return blob.checksums.get(Algorithm.MD5)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -34,7 +33,17 @@ from entrepot.errors import (
 )
 from entrepot.formats.content import Content
 from entrepot.formats.sif import Sif
-from entrepot.model import MAX_QUOTA, Blob, Bucket, CommonPrefix, Instant, Page, Project, Repository, StoredObject
+from entrepot.model import (
+    MAX_QUOTA,
+    Blob,
+    Bucket,
+    CommonPrefix,
+    Page,
+    Project,
+    Repository,
+    StoredObject,
+    utc_text,
+)
 from entrepot.principals import Kind, Principal
 from entrepot.protocols.base import (
     ErrorTable,
@@ -98,14 +107,6 @@ def seconds_of(text: str) -> int:
     return int(found[1]) * _UNIT_SECONDS[found[2]]
 
 
-def time_text(at: Instant) -> str:
-    """RFC 3339, UTC."""
-    try:
-        return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    except (OverflowError, ValueError):
-        return "9999-12-31T23:59:59Z"
-
-
 def object_shape(stored: StoredObject, blob: Blob | None = None, content: Content | None = None) -> shapes.ObjectShape:
     """An object, with the checksums of its blob and what its bytes are, if they are given."""
     checksums = {"sha256": stored.digest.hex}
@@ -121,8 +122,8 @@ def object_shape(stored: StoredObject, blob: Blob | None = None, content: Conten
         type=stored.content_type,
         labels=dict(stored.metadata),
         checksums=checksums,
-        created=time_text(stored.created_at),
-        expires=time_text(stored.expires_at) if stored.expires_at is not None else None,
+        created=utc_text(stored.created_at),
+        expires=utc_text(stored.expires_at) if stored.expires_at is not None else None,
         sniffed=content.media_type if content else None,
         sif=_sif_shape(content.sif) if content and content.sif else None,
     )
@@ -130,7 +131,7 @@ def object_shape(stored: StoredObject, blob: Blob | None = None, content: Conten
 
 def _sif_shape(found: Sif) -> shapes.SifShape:
     return shapes.SifShape(
-        found.architecture, time_text(found.created_at) if found.created_at else "", found.signed, found.encrypted,
+        found.architecture, utc_text(found.created_at) if found.created_at else "", found.signed, found.encrypted,
         list(found.fingerprints),
         [shapes.PartitionShape(one.file_system, one.kind, one.architecture, one.size) for one in found.partitions],
         found.labels, found.definition,
@@ -164,13 +165,13 @@ def state_shape(session: Session) -> shapes.UploadState:
 
 def token_answer(minted: Minted) -> shapes.TokenAnswer:
     """A new token."""
-    return shapes.TokenAnswer(minted.text, minted.jti, minted.account.name, time_text(minted.expires_at))
+    return shapes.TokenAnswer(minted.text, minted.jti, minted.account.name, utc_text(minted.expires_at))
 
 
 def token_shape(token: Token) -> shapes.TokenShape:
     """A token, without its text."""
     return shapes.TokenShape(
-        token.jti, token.account, time_text(token.issued_at), time_text(token.expires_at), token.revoked
+        token.jti, token.account, utc_text(token.issued_at), utc_text(token.expires_at), token.revoked
     )
 
 
@@ -182,7 +183,7 @@ def user_shape(account: Account) -> shapes.UserShape:
         account.admin,
         account.disabled,
         account.project,
-        time_text(account.created_at),
+        utc_text(account.created_at),
     )
 
 
@@ -193,25 +194,25 @@ def project_shape(project: Project) -> shapes.ProjectShape:
 
 def bucket_shape(bucket: Bucket) -> shapes.BucketShape:
     """A bucket."""
-    return shapes.BucketShape(bucket.project, bucket.name, bucket.public, time_text(bucket.created_at))
+    return shapes.BucketShape(bucket.project, bucket.name, bucket.public, utc_text(bucket.created_at))
 
 
 def repository_shape(found: Repository) -> shapes.RepositoryShape:
     """A repository."""
     return shapes.RepositoryShape(
         found.path, found.public, list(found.config.get("immutable_tags", [])),
-        bool(found.config.get("sparse_index")), time_text(found.created_at),
+        bool(found.config.get("sparse_index")), utc_text(found.created_at),
     )  # fmt: skip
 
 
 def tag_move(found: Move) -> shapes.TagMove:
     """A move of a tag."""
-    return shapes.TagMove(found.name, str(found.digest) if found.digest else None, found.principal, time_text(found.at))
+    return shapes.TagMove(found.name, str(found.digest) if found.digest else None, found.principal, utc_text(found.at))
 
 
 def key_shape(key: AccessKey, secret: str | None = None) -> shapes.KeyShape:
     """An access key, its secret only when it is new."""
-    return shapes.KeyShape(key.id, key.account.name, key.project, time_text(key.created_at), secret)
+    return shapes.KeyShape(key.id, key.account.name, key.project, utc_text(key.created_at), secret)
 
 
 def me(principal: Principal, projects: Sequence[Project]) -> shapes.Me:
@@ -227,7 +228,7 @@ def me(principal: Principal, projects: Sequence[Project]) -> shapes.Me:
             shapes.MyProject(found.name, principal.roles[found.id].name.lower(), found.used, _quota(found.quota))
             for found in projects
         ],
-        expires=time_text(principal.expires_at) if principal.expires_at is not None else None,
+        expires=utc_text(principal.expires_at) if principal.expires_at is not None else None,
     )
 
 

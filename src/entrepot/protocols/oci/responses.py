@@ -4,7 +4,6 @@ Source: OCI distribution-spec 1.1, "Error Codes"; distribution/distribution:docs
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -41,7 +40,7 @@ from entrepot.errors import (
     WrongSize,
 )
 from entrepot.formats.image_manifest import OCI_INDEX
-from entrepot.model import Instant, NamedDigest
+from entrepot.model import NamedDigest, utc_text
 from entrepot.protocols.base import ErrorTable, Header, MethodNotAllowed, Response, refusal_headers, row_of
 from entrepot.protocols.browser import SHIELD
 from entrepot.protocols.oci.calls import (
@@ -152,16 +151,11 @@ def token(found: RegistryToken) -> Response:
     """A token, under both of its names."""
     body: dict[str, object] = {
         "token": found.text, "access_token": found.text, "expires_in": TOKEN_SECONDS,
-        "issued_at": time_text(found.issued_at),
+        "issued_at": utc_text(found.issued_at),
     }  # fmt: skip
     if found.refresh:
         body["refresh_token"] = found.refresh
     return told(body)
-
-
-def time_text(at: Instant) -> str:
-    """RFC 3339, UTC."""
-    return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _next(path: str, **query: object) -> Header:

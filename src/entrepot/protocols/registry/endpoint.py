@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from entrepot.errors import BadRequest, EntrepotError, NoBlob, NoManifest, NotFound
+from entrepot.formats.image_manifest import REVISION
 from entrepot.formats.sif import UNKNOWN
 from entrepot.model import Algorithm, Digest
 from entrepot.principals import Principal
@@ -39,7 +40,7 @@ from entrepot.services.objects import Objects
 from entrepot.services.registry_tokens import RegistryTokens
 from entrepot.services.sessions import Sessions
 from entrepot.services.static_trees import StaticTrees, as_json
-from entrepot.services.views import REVISION, View, Views
+from entrepot.services.views import View, Views
 
 PAGE_TAGS: Final = 100
 PAGE_NAMES: Final = 1000
@@ -150,7 +151,7 @@ class Registry(Endpoint[Call]):
             case ShowCollection(name):
                 return await self._collection(principal, name, request)
             case ListTags(name):
-                return responses.told({"name": name, "tags": await self._tags(principal, name)})
+                return responses.told({"name": name, "tags": await repositories.all_tags(principal, name)})
             case ShowManifest(name, reference):
                 view = await self.views.of(principal, name, reference, request.query.get("arch", "amd64"))
                 return responses.told(responses.manifest(view, await self._urls(principal, view, request)))
@@ -169,14 +170,6 @@ class Registry(Endpoint[Call]):
         blob = await self.objects.find_digest(principal, digest)
         what = Representation(blob.size, blob.digest.hex, 0)
         return await deliver(request, blob, what, self.objects.keeping.open, shielded(FILE_TYPE, file))
-
-    async def _tags(self, principal: Principal, name: str) -> list[str]:
-        found: list[str] = []
-        more = True
-        while more:
-            page, more = await self.views.repositories.tags(principal, name, found[-1] if found else "", PAGE_NAMES)
-            found += page
-        return found
 
     async def _collection(self, principal: Principal, name: str, request: Request) -> Response:
         after = request.query.get("last", "")

@@ -33,13 +33,13 @@ from entrepot.errors import (
     UsageError,
 )
 from entrepot.formats.image_manifest import OCI_INDEX
-from entrepot.model import NamedDigest
+from entrepot.model import Algorithm, NamedDigest, utc_text
 from entrepot.protocols.base import ErrorTable, Header, MethodNotAllowed, Response, refusal_headers, row_of
 from entrepot.protocols.browser import SHIELD
 from entrepot.protocols.registry.calls import Page
 from entrepot.services.repositories import descriptor_of
 from entrepot.services.static_trees import Pages
-from entrepot.services.views import File, View, md5_of
+from entrepot.services.views import File, View
 
 MANIFEST_TYPE: Final = "application/vnd.singularity.distribution.manifest.v2+json"
 CONFIG_TYPE: Final = "application/vnd.singularity.container.image.v1+json"
@@ -126,7 +126,7 @@ def manifest(view: View, urls: Sequence[str]) -> dict[str, Any]:
         layer: dict[str, Any] = {
             "mediaType": file.media_type, "size": file.blob.size, "digest": str(file.blob.digest), "urls": [url],
         }  # fmt: skip
-        md5 = md5_of(file.blob)
+        md5 = file.blob.checksums.get(Algorithm.MD5)
         if md5:
             layer["annotations"] = {"md5": md5}
         layers.append(layer)
@@ -163,10 +163,9 @@ def _time(text: str) -> str:
     """RFC 3339 of a time that somebody wrote; the first second there is if it cannot be read."""
     try:
         found = datetime.fromisoformat(text)
-        found = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        return utc_text((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError):
-        found = datetime.fromtimestamp(0, UTC)
-    return found.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return utc_text(0)
 
 
 def shown(view: View, urls: Sequence[str], base: str) -> dict[str, Any]:
