@@ -28,7 +28,7 @@ manifest = Table(
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("repository_id", Id, ForeignKey("repository.id"), nullable=False),
     Column("digest", Text, nullable=False),
-    Column("alias", Text),  # the sha512 digest it was pushed by
+    Column("alias", Text),  # the sha512 digest it was last pushed by
     Column("size", BigInteger, nullable=False),
     Column("media_type", Text, nullable=False),
     Column("artifact_type", Text),

@@ -26,7 +26,10 @@ LIVE: Final = text("manifest.removed_at IS NULL")
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """An image manifest as its row has it. `alias`: the sha512 it was pushed by; `subject`: as the manifest has it."""
+    """An image manifest as its row has it. `alias`: the sha512 it was last pushed by.
+
+    `subject`: as the manifest names it.
+    """
 
     id: int
     repository_id: int
@@ -48,6 +51,7 @@ class Place:
     project_id: int
     public: bool
     media_type: str | None
+    alias: str | None
     blob: Blob | None
 
 
@@ -72,7 +76,14 @@ def _opening(*found: ColumnElement[bool]) -> Query:
     if len(found) > 1:
         tables = tables.outerjoin(tag, (tag.c.repository_id == repository.c.id) & found[1])  # type: ignore[assignment]
     return Query(
-        select(repository.c.id, repository.c.project_id, repository.c.public, manifest.c.media_type, *blobs.COLUMNS)
+        select(
+            repository.c.id,
+            repository.c.project_id,
+            repository.c.public,
+            manifest.c.media_type,
+            manifest.c.alias,
+            *blobs.COLUMNS,
+        )
         .select_from(
             tables.outerjoin(manifest, (manifest.c.repository_id == repository.c.id) & found[0] & LIVE)
             .outerjoin(blob, (blob.c.digest == manifest.c.digest) & blobs.PRESENT)
@@ -85,6 +96,7 @@ def _opening(*found: ColumnElement[bool]) -> Query:
 _OPEN: Final = _opening(manifest.c.digest == bindparam("digest"))
 _OPEN_TAG: Final = _opening(manifest.c.digest == tag.c.digest, tag.c.name == bindparam("name"))
 _ADD: Final = Query(insert(manifest).values({c.name: bindparam(c.name) for c in _COLUMNS}))
+_RENAME: Final = Query(update(manifest).values(alias=bindparam("to")).where(manifest.c.id == bindparam("wanted")))
 _REFER: Final = Query(
     insert(reference)
     .values({c.name: bindparam(c.name) for c in reference.c})
@@ -260,7 +272,7 @@ def open_tag(tx: Transaction, path: str, name: str) -> Place | None:
 def _place_of(row: Row | None) -> Place | None:
     if row is None:
         return None
-    return Place(row[0], row[1], bool(row[2]), row[3], blobs.blob_of(row[4:]) if row[4] else None)
+    return Place(row[0], row[1], bool(row[2]), row[3], row[4], blobs.blob_of(row[5:]) if row[5] else None)
 
 
 def add(
@@ -286,6 +298,11 @@ def add(
     return Manifest(
         id_, repository_id, found.digest, alias, found.size, media_type, artifact_type, subject, annotations, now
     )
+
+
+def rename(tx: Transaction, manifest_id: int, alias: str | None) -> None:
+    """It was pushed again, by another digest of the same bytes."""
+    tx.run(_RENAME, wanted=manifest_id, to=alias)
 
 
 def refer(tx: Transaction, manifest_id: int, repository_id: int, named: Sequence[tuple[Digest, int]]) -> None:

@@ -219,14 +219,16 @@ class Manifests:
         """The manifest's rows, unless they are there."""
         if room.id:
             uploads.close(tx, room.id)
+        alias = str(named) if named and named.hex != blob.digest.hex else None
         old = manifests.find(tx, repository.id, blob.digest)
         if old:  # what it names may have come since
+            if named and alias != old.alias:
+                manifests.rename(tx, old.id, alias)
             before = manifests.bytes_alone(tx, old.id)
             manifests.refer(tx, old.id, repository.id, references)
             grown = manifests.bytes_alone(tx, old.id) - before
             projects.settle(tx, repository.project_id, grown=grown, released=room.reserved, more=0)
             return
-        alias = str(named) if named and named.hex != blob.digest.hex else None
         subject = str(parsed.subject.digest) if parsed.subject else None
         made = manifests.add(
             tx, repository.id, blob, alias, parsed.media_type, parsed.shown_type, subject, parsed.annotations,

@@ -53,11 +53,15 @@ FALLBACK_DIGITS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A manifest to be sent: its bytes, its media type, and its digest as it was asked for."""
+    """A manifest to be sent: its bytes, its media type, and its digest as it was asked for.
+
+    `told`: who asks by tag is told the digest by which it was pushed, of either algorithm.
+    """
 
     blob: Blob
     media_type: str
     digest: NamedDigest
+    told: NamedDigest
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Of an object that it stands for."""
 
@@ -89,7 +93,9 @@ class Repositories:
             if await self.catalog.probe(lambda tx: stored(tx, path)) is None:
                 return await self._of_object(principal, path, reference)
             raise NoManifest(f"{path} has no manifest {reference}")
-        return Found(place.blob, place.media_type, named or NamedDigest.of(place.blob.digest))
+        digest = named or NamedDigest.of(place.blob.digest)
+        told = NamedDigest.parse(place.alias) if place.alias and not named else digest
+        return Found(place.blob, place.media_type, digest, told)
 
     async def _of_object(self, principal: Principal, path: str, reference: str) -> Found:
         """The manifest that stands for an object of that name."""
@@ -101,7 +107,8 @@ class Repositories:
                 raise NoManifest(f"{path} has no tag {name}", why="it is an object, whose only tag is latest")
             artifact = await self.artifacts.with_manifest(principal, path, named, second)
         blob, stored = artifact.manifest, artifact.object
-        return Found(blob, OCI_MANIFEST, named or NamedDigest.of(blob.digest), stored.metadata)
+        digest = named or NamedDigest.of(blob.digest)
+        return Found(blob, OCI_MANIFEST, digest, digest, stored.metadata)
 
     @asynccontextmanager
     async def _or_missing(self, principal: Principal, path: str) -> AsyncIterator[None]:

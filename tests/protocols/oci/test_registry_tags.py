@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.image_sets import MANIFEST, Made, data_set, pushed_image
+from tests.image_sets import MANIFEST, DataSet, Made, data_set, push, pushed_image
 from tests.registry import Client, digest_of, values
 
 NAMES = ["0", "B", "_x", "a", "b", "b.1", "b1", "z" * 128]
@@ -231,3 +231,18 @@ def test_a_time_that_is_none_is_told_so(client: Client, image: Made) -> None:
     client.put("tag", image.data, MANIFEST)
     client.refused("GET", "manifests/tag.at-20261301T120000Z", 400, "NAME_INVALID")
     client.refused("GET", f"manifests/{past(secrets.token_hex(4), int(time.time()))}", 404, "MANIFEST_UNKNOWN")
+
+
+def test_who_asks_by_tag_is_told_the_digest_it_was_last_pushed_by(client: Client) -> None:
+    made = DataSet("sha512")
+    image = made.image(tags=())
+    push(client, made)
+    by_sha256, by_sha512 = digest_of(image.data), digest_of(image.data, "sha512")
+    for digest, told in ((f"{by_sha512}?tag=t", by_sha512), (f"{by_sha256}?tag=t", by_sha256), (by_sha512, by_sha512)):
+        client.put(digest, image.data, MANIFEST)
+        for method in ("GET", "HEAD"):
+            answer = client.done(method, "manifests/t", 200)
+            assert (answer["docker-content-digest"], answer["etag"]) == (told, f'"{told}"')
+            assert client.done(method, f"manifests/{by_sha256}", 200)["docker-content-digest"] == by_sha256
+    client.put("t", image.data, MANIFEST)
+    assert client.done("GET", "manifests/t", 200)["docker-content-digest"] == by_sha512

@@ -96,7 +96,7 @@ class Oci(Endpoint[Call]):
                 return await self._list(call, principal, request)
             case GetManifest(path, reference):
                 found = await self.repositories.manifest(principal, path, reference)
-                return await self._deliver(request, found.blob, found.media_type, found.digest)
+                return await self._deliver(request, found.blob, found.media_type, found.told)
             case PutManifest(path, reference):
                 return await self._put_manifest(principal, path, reference, request)
             case DeleteManifest(path, reference):
