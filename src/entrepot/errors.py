@@ -81,7 +81,7 @@ class BadRange(UsageError):
 
 
 class NoSuchRange(BadRange):
-    """A range of bytes that begins behind all `size` of them."""
+    """A range that is not within the `size` bytes there are."""
 
     def __init__(self, size: int) -> None:
         super().__init__(f"no such range in {size} bytes")

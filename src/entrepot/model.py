@@ -11,18 +11,18 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final
 
-from entrepot.errors import BadDigest, BadName, BadRange
+from entrepot.errors import BadDigest, BadName, NoSuchRange
 
 Instant = float
 Clock = Callable[[], Instant]
 
 
 def utc_text(at: Instant) -> str:
-    """The second, as RFC 3339 writes it; the last there is, if that is beyond it."""
+    """The second, as RFC 3339 writes it; the first or the last it can, if that is beyond them."""
     try:
         return datetime.fromtimestamp(int(at), UTC).isoformat().replace("+00:00", "Z")
     except (OverflowError, ValueError):
-        return "9999-12-31T23:59:59Z"
+        return "0001-01-01T00:00:00Z" if at < 0 else "9999-12-31T23:59:59Z"
 
 
 Piece = bytes | bytearray | memoryview
@@ -115,10 +115,10 @@ class Span:
     stop: int | None = None
 
     def within(self, size: int) -> "Span":
-        """The same span with an end, cut to a body of `size` bytes. Raises: BadRange if nothing of it is there."""
+        """The same span with an end, cut to a body of `size` bytes. Raises: NoSuchRange if nothing of it is there."""
         stop = size if self.stop is None else min(self.stop, size)
         if self.start < 0 or (self.start >= stop and not self.start == stop == size):
-            raise BadRange(f"no such range in {size} bytes")
+            raise NoSuchRange(size)
         return Span(self.start, stop)
 
     @property

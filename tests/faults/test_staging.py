@@ -89,12 +89,12 @@ class Refusing(SqliteCatalog):
     allowed = -1
     error: Exception = Busy("too many changes")
 
-    async def write(self, job: Job[T], *, many: bool = False) -> T:
+    async def write(self, job: Job[T], *, slow: bool = False) -> T:
         if self.allowed == 0:
             self.allowed = -1
             raise self.error
         self.allowed -= self.allowed > 0
-        return await super().write(job, many=many)
+        return await super().write(job, slow=slow)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ Core's own execution costs 50 to 150 µs a statement; the drivers' 5 to 20. So C
 from one expression, and a `Transaction` hands the text to sqlite3 or psycopg. Rows are tuples.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -103,8 +103,8 @@ class Transaction:
 class Catalog(Protocol):
     """The two ways in. A write job may run more than once, and never waits for anything but the database."""
 
-    async def write(self, job: Job[T], *, many: bool = False) -> T:
-        """What `job` gives, once its transaction is safe on disk; `many`: it may take milliseconds.
+    async def write(self, job: Job[T], *, slow: bool = False) -> T:
+        """What `job` gives, once its transaction is safe on disk; `slow`: it may take milliseconds.
 
         Raises: what `job` raises, and then nothing of it is kept; DiskFull; Busy after five lost races.
         """
@@ -112,8 +112,11 @@ class Catalog(Protocol):
     async def read(self, job: Job[T]) -> T:
         """What `job` gives; it runs in a thread. For pages and anything that may take milliseconds."""
 
-    async def probe(self, job: Job[T]) -> T:
-        """What `job` gives; one or two index probes, run where that is fastest."""
+    async def probe(self, job: Job[T], *, key: Hashable = None) -> T:
+        """What `job` gives; one or two index probes, run where that is fastest.
+
+        Jobs of equal `key` look for the same, whatever the time is; then what one found may serve until the next write.
+        """
 
     async def close(self) -> None:
         """Finish what was handed in, then let go of the database."""

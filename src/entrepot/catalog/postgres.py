@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ class PostgresCatalog:
         self._engine = create_engine(url, pool_size=connections, max_overflow=0, pool_pre_ping=True)
         self._threads = ThreadPoolExecutor(connections, "catalog")
 
-    async def write(self, job: Job[T], *, many: bool = False) -> T:
+    async def write(self, job: Job[T], *, slow: bool = False) -> T:
         """As `Catalog.write`."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._write, job)
 
@@ -35,7 +36,9 @@ class PostgresCatalog:
         """As `Catalog.read`."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, job)
 
-    probe = read
+    async def probe(self, job: Job[T], *, key: Hashable = None) -> T:
+        """As `Catalog.probe`."""
+        return await self.read(job)
 
     async def close(self) -> None:
         """As `Catalog.close`."""

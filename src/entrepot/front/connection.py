@@ -50,13 +50,17 @@ class Connection:
         self._http.forget_stranger()
 
     def answering(self) -> None:
-        """An answer begins. If its body was announced and never asked for, the connection ends with it."""
+        """An answer begins; its head leaves with what follows it.
+
+        If the request's body was announced and never asked for, the connection ends with it.
+        """
         if self._cycle.waiting_for_100_continue and not self.body.touched:
             self._cycle.keep_alive = False
         self._http.outlet.hold()
 
     def abort(self) -> None:
         """End it by a TCP reset: never a clean end, which some clients take for the end of the body."""
+        self._http.outlet.flush()
         self._cycle.disconnected = True
         with suppress(OSError, AttributeError):
             own = socket.socket(fileno=os.dup(self._http.transport.get_extra_info("socket").fileno()))

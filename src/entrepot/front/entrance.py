@@ -22,6 +22,8 @@ from entrepot.front.outlet import Outlet
 HEAD_SECONDS: Final = 10.0
 BODY_IDLE_SECONDS: Final = 60.0
 DRAIN_SECONDS: Final = 2.0
+CLOCK_SECONDS: Final = 0.001
+"""As fine as the event loop's timers are."""
 DRAIN_BYTES: Final = 1 << 20
 LONG_HEAD: Final = f"the headers are longer than {HEAD_BYTES >> 10} KiB"
 
@@ -50,6 +52,7 @@ class Entrance(HttpToolsProtocol):
         self._declined = False
         self._heard_at = 0.0
         self._due: float | None = None
+        self._rings_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
         self._stranger: str | None = None
@@ -95,16 +98,16 @@ class Entrance(HttpToolsProtocol):
 
     def _expire_at(self, due: float) -> None:
         self._due = due
-        if self._timer is None or self._timer.when() > due:
+        if self._timer is None or self._rings_at > due:
             if self._timer:
                 self._timer.cancel()
-            self._timer = self.loop.call_at(due, self._ring)
+            self._timer, self._rings_at = self.loop.call_at(due, self._ring), due
 
     def _ring(self) -> None:
         self._timer = None
         if self._due is None:
             return
-        if self._due > self.loop.time():
+        if self._due > self.loop.time() + CLOCK_SECONDS:
             self._expire_at(self._due)
         else:
             self._due = None

@@ -58,7 +58,7 @@ class Collector:
             keys, after = await self.catalog.read(walk)
             for first in range(0, len(keys), BATCH):
                 mark = partial(blobs.mark_free, keys=keys[first : first + BATCH], now=now)
-                marked += len(await self.catalog.write(mark, many=True))
+                marked += len(await self.catalog.write(mark, slow=True))
         failpoint("gc.marked")
         return marked
 
@@ -75,7 +75,7 @@ class Collector:
         counts = {"dark": 0, "removed": 0}
         if await self.held():
             return counts
-        await self.catalog.write(leases.unsee_known, many=True)
+        await self.catalog.write(leases.unsee_known, slow=True)
         files = self.blobs.driver.keys()
         while keys := await self.blobs.run(lambda: list(islice(files, LOOK))):
             for key in await self.catalog.read(partial(blobs.unknown_keys, keys=keys)):

@@ -30,14 +30,14 @@ class Expiry:
     async def expire(self) -> dict[str, int]:
         """One round, in small commits; counts by kind."""
         counts = {"objects": 0, "trash": 0}
-        while done := await self.catalog.write(lambda tx: objects.remove_expired(tx, self.now(), BATCH), many=True):
+        while done := await self.catalog.write(lambda tx: objects.remove_expired(tx, self.now(), BATCH), slow=True):
             counts["objects"] += done
         before = self.now() - (0 if self.is_full() else self.trash_seconds)
-        while done := await self.catalog.write(lambda tx: versions.purge_trash(tx, before, BATCH), many=True):
+        while done := await self.catalog.write(lambda tx: versions.purge_trash(tx, before, BATCH), slow=True):
             counts["trash"] += done
-        while done := await self.catalog.write(lambda tx: manifests.purge_trash(tx, before, BATCH), many=True):
+        while done := await self.catalog.write(lambda tx: manifests.purge_trash(tx, before, BATCH), slow=True):
             counts["trash"] += done
-        counts["rows"] = await self.catalog.write(self._drop_rows, many=True)
+        counts["rows"] = await self.catalog.write(self._drop_rows, slow=True)
         counts["uploads"] = await self._drop_uploads()
         return counts
 
@@ -94,12 +94,12 @@ async def recover_staging(catalog: Catalog, blobs_: BlobStore) -> int:
                 uploads.drop(tx, area)
 
     completing: set[str] = set()
-    known = await catalog.write(drop_one_shots, many=True)
+    known = await catalog.write(drop_one_shots, slow=True)
     there = await blobs_.run(lambda: set(blobs_.driver.staged()))
     if completing - there:
         there |= await _restage(catalog, blobs_, completing - there)
     if known - there:
-        await catalog.write(drop_lost, many=True)
+        await catalog.write(drop_lost, slow=True)
     for upload_id in there - known:
         failpoint("sweep.unlinking")
         await blobs_.run(blobs_.driver.discard, upload_id)

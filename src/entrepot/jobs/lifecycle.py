@@ -60,7 +60,7 @@ class Lifecycle:
             due = walk.due(shown, self.now(), last=page.next is None)
             if due:
                 failpoint("lifecycle.removing")
-                await self.catalog.write(lambda tx: self._remove(tx, bucket, due, counts), many=True)  # noqa: B023
+                await self.catalog.write(lambda tx: self._remove(tx, bucket, due, counts), slow=True)  # noqa: B023
             if page.next is None:
                 return
             after, number = shown[-1].key, shown[-1].version

@@ -80,7 +80,7 @@ class Accounts:
             accounts.remove(tx, account)
             audit.record(tx, principal, f"remove {kind.value}", self.now(), name=name)
 
-        await self.catalog.write(remove)
+        await self.catalog.write(remove, slow=True)
 
     async def add_robot(self, principal: Principal, name: str, project: str, role: Role) -> str:
         """The secret of a new robot of that project, shown once. Raises: Denied; BadName; Conflict; NotFound."""

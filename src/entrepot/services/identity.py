@@ -98,13 +98,12 @@ class Identity:
         if claims.audience != AUDIENCE:
             raise Unauthenticated(_REFUSED, why="it is meant for another service")
 
-        def look_up(tx: Transaction) -> Principal:
-            found = accounts.of_token(tx, claims.token_id)
-            if found is None or found[0].disabled or found[1] < found[0].valid_after:
-                raise Unauthenticated(_REFUSED, why="it was revoked", advice="log in again")
-            return principal_of(found[0], claims.groups, claims.job, claims.expires_at)
-
-        return await self.catalog.probe(look_up)
+        found = await self.catalog.probe(
+            lambda tx: accounts.of_token(tx, claims.token_id), key=("token", claims.token_id)
+        )
+        if found is None or found[0].disabled or found[1] < found[0].valid_after:
+            raise Unauthenticated(_REFUSED, why="it was revoked", advice="log in again")
+        return principal_of(found[0], claims.groups, claims.job, claims.expires_at)
 
     def _principal(
         self, account: Account, groups: tuple[str, ...], job: str | None, expires_at: Instant | None
@@ -136,7 +135,7 @@ class Identity:
         """That key and its secret. Raises: NotFound for an unknown key, or one of a disabled principal."""
         if not key_id.isalnum():
             raise NotFound("no such access key")
-        found = await self.catalog.probe(lambda tx: accounts.find_key(tx, key_id))
+        found = await self.catalog.probe(lambda tx: accounts.find_key(tx, key_id), key=("access key", key_id))
         if found is None or found.account.disabled:
             raise NotFound("no such access key")
         return found, self.secret_of(found.id, found.version)

@@ -132,7 +132,7 @@ class Joining:
             return stored, key
 
         try:
-            stored, key = await self.catalog.write(bind, many=True)
+            stored, key = await self.catalog.write(bind, slow=True)
         except EntrepotError:
             if not is_here:
                 await self._take_back(upload, received, in_place)
@@ -198,7 +198,7 @@ class Joining:
             uploads.progress(tx, upload.id, 0, None, self.now() + LIFE_SECONDS)
             return kept
 
-        left = await self.catalog.write(keep, many=True)
+        left = await self.catalog.write(keep, slow=True)
         area.assembly.start_again((piece.start, piece.stop) for piece in left)
 
     async def _blob(self, digest: Digest) -> Blob:

@@ -46,7 +46,8 @@ from entrepot.services.streaming import whole
 from entrepot.storage.blobs import BlobStore, Received
 
 NEARLY_FULL: Final = 0.8
-FEW_LAYERS: Final = 64
+FEW_LAYERS: Final = 16
+SMALL_BYTES: Final = 64 << 10
 MOST_COPIED: Final = 10_000
 """Manifests that come along when an index names one of another repository."""
 
@@ -121,8 +122,9 @@ class Manifests:
             )
             return key, _filled(tx, repository.project_id)
 
+        slow = parsed.is_index or len(parsed.layers) > FEW_LAYERS or len(wish.data) > SMALL_BYTES
         try:
-            key, filled = await self.catalog.write(bind, many=parsed.is_index or len(parsed.layers) > FEW_LAYERS)
+            key, filled = await self.catalog.write(bind, slow=slow)
         except EntrepotError:
             await self.blobs.unlink_loser(received)
             await room.release()
@@ -276,7 +278,7 @@ class Manifests:
             else:
                 self._remove_manifest(tx, principal, repository, named)
 
-        await self.catalog.write(remove, many=True)
+        await self.catalog.write(remove, slow=True)
         failpoint("name.deleted")
 
     def _remove_tag(self, tx: Transaction, principal: Principal, repository: Repository, name: str) -> None:
@@ -339,7 +341,7 @@ class Manifests:
             self.repositories.audit(tx, principal, "undelete", repository, tag=name, digest=digest)
             return NamedDigest.of(digest)
 
-        return await self.catalog.write(bring_back, many=True)
+        return await self.catalog.write(bring_back, slow=True)
 
     def _restore(self, tx: Transaction, repository: Repository, digest: Digest) -> bool:
         """Whether that manifest is live, perhaps again; with it, what it names and was deleted too."""

@@ -125,7 +125,7 @@ class Multipart:
         here = await self.catalog.read(find)
         if here is None or not await self.objects.keeping.stands(here.blob):
             return None
-        done = await self.catalog.write(refer)
+        done = await self.catalog.write(refer, slow=True)
         if done is None:
             return None
         await self.placing.discard(done[1])

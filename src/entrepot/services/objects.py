@@ -153,7 +153,7 @@ class Objects:
             blobs.hold(tx, blob.digest)
             return self.point(tx, principal, bucket, name.key, blob, facts, checked), blob
 
-        return await self.catalog.write(point)
+        return await self.catalog.write(point, slow=True)
 
     def may_put(
         self, tx: Transaction, principal: Principal, name: ObjectName, condition: Condition
@@ -304,4 +304,4 @@ class Objects:
             etag = blob.checksums.get(Algorithm.MD5, old.etag)
             return old, self.point(tx, principal, bucket, target.key, blob, carried, checked, etag=etag), blob
 
-        return await self.catalog.write(point)
+        return await self.catalog.write(point, slow=True)

@@ -184,7 +184,7 @@ class Placing:
             area.stale = True
             stop = part.start + (0 if part.area else part.size)
             front, state = await self.blobs.run_hash(area.assembly.land, part.start, stop)
-            old = await self.catalog.write(remember)
+            old = await self.catalog.write(remember, slow=True)
             area.stale = False
             return old
 

@@ -54,7 +54,7 @@ class Projects:
             audit.record(tx, principal, "add project", self.now(), project_id=made.id, name=name)
             return made
 
-        return await self.catalog.write(add)
+        return await self.catalog.write(add, slow=True)
 
     async def set_quota(self, principal: Principal, name: str, quota: int | None) -> Project:
         """The project with another quota. Raises: Denied; NotFound; BadName."""
@@ -81,7 +81,7 @@ class Projects:
             projects.remove(tx, found.id)
             audit.record(tx, principal, "remove project", self.now(), name=name)
 
-        await self.catalog.write(remove, many=True)
+        await self.catalog.write(remove, slow=True)
 
     async def buckets(self, principal: Principal, project: str | None) -> list[Bucket]:
         """The buckets of a project the caller may read. Raises: Unauthenticated; NotFound."""
@@ -149,7 +149,7 @@ class Projects:
             audit.record(tx, principal, "remove bucket", self.now(), project_id=found.project_id, name=name)
             return True
 
-        while not await self.catalog.write(remove, many=True):
+        while not await self.catalog.write(remove, slow=True):
             pass
 
 

@@ -82,10 +82,12 @@ class Repositories:
         """
         if ":" in reference:
             named = NamedDigest.parse(reference)
-            place = await self.catalog.probe(lambda tx: _by_digest(tx, path, named))
+            place = await self.catalog.probe(lambda tx: _by_digest(tx, path, named), key=("manifest", path, named))
         else:
             named, name, second = None, *asked_time(tag_name(reference))
-            place = await self.catalog.probe(lambda tx: _by_tag(tx, path, name, second))
+            place = await self.catalog.probe(
+                lambda tx: _by_tag(tx, path, name, second), key=("tag", path, name, second)
+            )
         if place is None:
             return await self._of_object(principal, path, reference)
         authorize(principal, Action.GET, Resource(place.project_id, place.public))
@@ -209,7 +211,7 @@ class Repositories:
             lease(tx, principal, repository, blob, self.now())
             return True
 
-        mounted = await self.catalog.write(mount)
+        mounted = await self.catalog.write(mount, slow=True)
         if mounted:
             failpoint("lease.taken")
         return mounted

@@ -41,9 +41,9 @@ class Meaning:
 
     def is_object(self, tx: Transaction) -> bool:
         """Whether it means an object, or the bytes of a digest."""
-        if self.name is None or self.name.bucket == DIGESTS:
-            return self.name is not None
-        return self.bucket is not None and objects.find(tx, self.bucket, self.name.key) is not None
+        if self.name is None or self.bucket is None:
+            return self.name is not None and self.name.bucket == DIGESTS
+        return objects.find(tx, self.bucket, self.name.key) is not None
 
     def is_open(self, tx: Transaction) -> bool:
         """Whether it means an object that everybody may read."""
@@ -51,9 +51,10 @@ class Meaning:
 
     def reads(self, tx: Transaction, principal: Principal) -> bool:
         """Whether it means an object which the principal may read."""
-        if self.name is None or self.bucket is None:
-            return self.name is not None and self.name.bucket == DIGESTS
-        return self.is_object(tx) and is_allowed(tx, principal, Action.GET, self.bucket, self.name.key)
+        here = self.is_object(tx)
+        if not here or self.name is None or self.bucket is None:
+            return here
+        return is_allowed(tx, principal, Action.GET, self.bucket, self.name.key)
 
 
 def meaning_of(tx: Transaction, path: str) -> Meaning:

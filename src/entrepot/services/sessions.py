@@ -101,7 +101,7 @@ class Sessions:
                 return True
             return uploads.open_stream(tx, principal.id, repository.id, named.hex) or False
 
-        found = await self.catalog.write(look_up)
+        found = await self.catalog.write(look_up, slow=True)
         if found is True:
             failpoint("lease.taken")
             return None

@@ -154,7 +154,7 @@ class StagingAreas:
             uploads.drop(tx, upload_id)
             return found
 
-        for part in await self.catalog.write(drop, many=True):
+        for part in await self.catalog.write(drop, slow=True):
             if part.is_apart:
                 await self.blobs.run(self.blobs.driver.discard, part.area)
         area = self._open.pop(upload_id, None)

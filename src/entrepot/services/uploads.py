@@ -89,7 +89,7 @@ class Uploads:
         digest = wish.sha256
         here = await self.catalog.read(lambda tx: blobs.find(tx, digest)) if digest else None
         if here and await self.objects.keeping.stands(here):
-            linked = await self.catalog.write(lambda tx: self._link(tx, principal, wish))
+            linked = await self.catalog.write(lambda tx: self._link(tx, principal, wish), slow=True)
             if linked:
                 return linked
         found, maybe = await self.catalog.read(lambda tx: self._look_around(tx, principal, wish))
@@ -201,7 +201,7 @@ class Uploads:
             return uploads.pieces(tx, upload.id)
 
         area.stale = True
-        left = await self.catalog.write(drop, many=True)
+        left = await self.catalog.write(drop, slow=True)
         area.assembly.start_again((piece.start, piece.stop) for piece in left)
         area.stale = False
 
@@ -268,7 +268,7 @@ class Uploads:
         except DigestMismatch:
             await self.areas.forget(upload_id, completing=True)
             raise
-        except BaseException:  # opens what is still there: bytes that were lost took their row with them
+        except Exception:  # opens what is still there: bytes that were lost took their row with them
             await self.catalog.write(lambda tx: uploads.reopen(tx, upload_id))
             raise
 
@@ -285,8 +285,9 @@ class Uploads:
             try:
                 claims = Claims(size, {Algorithm.SHA256: digest})
                 received = await self.blobs.run(self.blobs.assemble, area.assembly, size, claims)
-            except BaseException:  # a failed sync is final
-                await self.catalog.write(lambda tx: uploads.drop(tx, upload.id))
+            except BaseException as error:
+                if isinstance(error, Exception):  # a failed sync is final; else the next process finds the bytes
+                    await self.catalog.write(lambda tx: uploads.drop(tx, upload.id), slow=True)
                 self.areas.let_go(upload.id)
                 raise
 
@@ -300,7 +301,7 @@ class Uploads:
             return stored, key
 
         try:
-            stored, key = await self.catalog.write(bind, many=True)
+            stored, key = await self.catalog.write(bind, slow=True)
         except EntrepotError as error:
             await self._unbound(upload.id, received, error)
             raise

@@ -163,7 +163,7 @@ def _time(text: str) -> str:
     """RFC 3339 of a time that somebody wrote; the first second there is if it cannot be read."""
     try:
         found = datetime.fromisoformat(text)
-        return utc_text((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+        return utc_text((found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).timestamp())
     except (ValueError, OverflowError):
         return utc_text(0)
 
