@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -63,21 +63,27 @@ def grounded(document: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-schema = schemathesis.openapi.from_dict(grounded(openapi.document()))
+SCHEMA = schemathesis.openapi.from_dict(grounded(openapi.document()))
+OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations()]  # type: ignore[union-attr]
 
 
 def test_the_document_is_the_one_the_server_gives(own: RunningServer) -> None:
     assert Api(own).done("GET", "/openapi.json") == openapi.document()
 
 
-@schema.parametrize()
-@settings(
-    max_examples=8, derandomize=True, deadline=None, database=None, phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)  # fmt: skip
-def test_an_operation_answers_as_its_document_says(case: schemathesis.Case[Any], own: RunningServer) -> None:
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
+def test_an_operation_answers_as_its_document_says(operation: Any, own: RunningServer) -> None:
     headers = {"Authorization": f"Bearer {own.admin_token}"}
-    case.call_and_validate(own.url, checks=CHECKS, headers=headers, timeout=10)
+
+    @settings(
+        max_examples=8, derandomize=True, deadline=None, database=None, phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(case=operation.as_strategy())
+    def ask(case: schemathesis.Case[Any]) -> None:
+        case.call_and_validate(own.url, checks=CHECKS, headers=headers, timeout=10)
+
+    ask()
 
 
 def test_after_all_that_the_admin_is_still_there(own: RunningServer) -> None:

@@ -186,6 +186,11 @@ def test_slow_tests_run_only_when_asked_for() -> None:
     assert dev.pytest_arguments(["--all", "-x"]) == ["-x"]
 
 
+def test_all_tests_are_shared_out_to_processes_and_those_that_were_picked_are_not() -> None:
+    assert dev.pytest_arguments([]) == [*dev.WORKERS, "-m", "not slow"]
+    assert dev.pytest_arguments(["--all"]) == list(dev.WORKERS)
+
+
 def test_what_a_test_needs_is_found_by_name_or_by_path() -> None:
     assert Path(needs("sh", "dash")).is_absolute()
     assert needs("/etc/passwd", "base-passwd") == "/etc/passwd"

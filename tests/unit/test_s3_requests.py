@@ -54,8 +54,8 @@ MEANT: dict[str, type[Call]] = {
     "POST /b": calls.PostForm,
     "POST /b?delete": calls.DeleteObjects,
     "POST /b?delete&x-id=DeleteObjects": calls.DeleteObjects,
-    **{f"GET /b?{word}": calls.GetConfig for word in requests.CONFIG},
-    **{f"PUT /b?{word}": calls.PutConfig for word in requests.CONFIG - {"location", "policyStatus"}},
+    **{f"GET /b?{word}": calls.GetConfig for word in sorted(requests.CONFIG)},
+    **{f"PUT /b?{word}": calls.PutConfig for word in sorted(requests.CONFIG - {"location", "policyStatus"})},
     **{
         f"DELETE /b?{word}": calls.DeleteConfig
         for word in ("policy", "cors", "tagging", "publicAccessBlock", "ownershipControls", "lifecycle")
